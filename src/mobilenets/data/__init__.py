@@ -1,0 +1,1 @@
+"""Images and labels: every form they lie in, decoding, checks, splits, augmentation."""

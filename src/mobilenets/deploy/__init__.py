@@ -1,0 +1,1 @@
+"""The Bundle: the file that ships, and the proof that it is the network."""
