@@ -1,0 +1,151 @@
+"""Architecture names, and the one function that makes a Spec from a name and settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ..errors import UserError
+from . import adapt
+from .spec import Activation, Padding, Profile, Spec
+from .v1 import mobilenet_v1
+from .v2 import mobilenet_v2
+from .v3 import mobilenet_v3
+from .v4 import mobilenet_v4
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A name that `create_spec` takes, and where the network comes from."""
+
+    name: str
+    build: Callable[..., Spec]
+    source: str
+    takes: tuple[str, ...] = ()  # settings of this generation alone
+
+
+_V1 = "Howard et al. 2017, arXiv:1704.04861"
+_V2 = "Sandler et al. 2018, arXiv:1801.04381"
+_V3 = "Howard et al. 2019, arXiv:1905.02244"
+_V3_TAKES = ("se_divisor", "fixed_stem")
+_V4 = "Qin et al. 2024, arXiv:2404.10518"
+
+ARCHITECTURES: dict[str, Architecture] = {
+    a.name: a
+    for a in (
+        Architecture("mobilenet_v1", mobilenet_v1, f"{_V1}, table 1", ("channels_per_input",)),
+        Architecture(
+            "mobilenet_v1_shallow",
+            partial(mobilenet_v1, variant="shallow"),
+            f"{_V1}, table 5",
+            ("channels_per_input",),
+        ),
+        Architecture("mobilenet_v1_full_conv", partial(mobilenet_v1, variant="full_conv"), f"{_V1}, table 4"),
+        Architecture("mobilenet_v2", mobilenet_v2, f"{_V2}, table 2", ("layer_multiplier", "fixed_stem_and_head")),
+        Architecture("mobilenet_v3_small", partial(mobilenet_v3, "small"), f"{_V3}, table 2", _V3_TAKES),
+        Architecture("mobilenet_v3_large", partial(mobilenet_v3, "large"), f"{_V3}, table 1", _V3_TAKES),
+        Architecture(
+            "mobilenet_v3_small_minimal", partial(mobilenet_v3, "small", minimal=True), f"{_V3}, slim README", _V3_TAKES
+        ),
+        Architecture(
+            "mobilenet_v3_large_minimal", partial(mobilenet_v3, "large", minimal=True), f"{_V3}, slim README", _V3_TAKES
+        ),
+        Architecture("mobilenet_v4_conv_small", partial(mobilenet_v4, "conv_small"), f"{_V4}, appendix"),
+        Architecture("mobilenet_v4_conv_medium", partial(mobilenet_v4, "conv_medium"), f"{_V4}, appendix"),
+        Architecture("mobilenet_v4_conv_large", partial(mobilenet_v4, "conv_large"), f"{_V4}, appendix"),
+        Architecture("mobilenet_v4_hybrid_medium", partial(mobilenet_v4, "hybrid_medium"), f"{_V4}, appendix"),
+        Architecture("mobilenet_v4_hybrid_large", partial(mobilenet_v4, "hybrid_large"), f"{_V4}, appendix"),
+    )
+}
+
+
+def parse_name(name: str) -> tuple[Architecture, float | None]:
+    """The architecture a name stands for and the width written into it (`mobilenet_v3_small_075`), if any.
+
+    Raises UserError with near misses when there is none.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name], None
+    match = re.fullmatch(r"(.+)_(\d{3})", name)
+    if match and match[1] in ARCHITECTURES:
+        return ARCHITECTURES[match[1]], int(match[2]) / 100
+    near = difflib.get_close_matches(re.sub(r"mobilenet_?v?(?=\d)", "mobilenet_v", name.lower()), ARCHITECTURES, 3, 0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(ARCHITECTURES)}"
+    raise UserError(f"unknown model {name!r}; {hint}")
+
+
+def create_spec(
+    name: str,
+    *,
+    width: float | None = None,
+    resolution: int | None = None,
+    resolution_multiplier: float | None = None,
+    classes: int = 1000,
+    background: bool = False,
+    in_channels: int = 3,
+    dropout: float | None = None,
+    profile: Profile = "default",
+    activation: Activation | None = None,
+    padding: Padding | None = None,
+    norm_eps: float | None = None,
+    norm_momentum: float | None = None,
+    output_stride: int | None = None,
+    total_stride: int | None = None,
+    channels_per_input: int | None = None,
+    layer_multiplier: float | None = None,
+    fixed_stem_and_head: bool | None = None,
+    fixed_stem: bool | None = None,
+    se_divisor: int | None = None,
+) -> Spec:
+    """The Spec of a named architecture. Settings left at None keep the architecture's own value.
+
+    Raises UserError on an unknown name, a value out of range, or a setting that the architecture does not have.
+
+    >>> create_spec("mobilenet_v3_small_075").width
+    0.75
+    """
+    architecture, named_width = parse_name(name)
+    if width is not None and named_width is not None and width != named_width:
+        raise UserError(f"width {width:g} contradicts the name {name!r}: give one of the two")
+    own = {
+        "channels_per_input": channels_per_input,
+        "layer_multiplier": layer_multiplier,
+        "fixed_stem_and_head": fixed_stem_and_head,
+        "fixed_stem": fixed_stem,
+        "se_divisor": se_divisor,
+    }
+    for setting, value in own.items():
+        if value is not None and setting not in architecture.takes:
+            raise UserError(f"{architecture.name} has no setting {setting}")
+    chosen = width if width is not None else named_width
+    spec = architecture.build(
+        width=1.0 if chosen is None else chosen,
+        profile=profile,
+        **{setting: value for setting, value in own.items() if value is not None},
+    )
+    if spec.width != 1.0:
+        spec = replace(spec, name=f"{architecture.name}_{round(spec.width * 100):03d}")
+    if resolution is not None and resolution_multiplier is not None:
+        raise UserError("resolution and resolution_multiplier contradict each other: give one of the two")
+    if resolution is not None:
+        spec = adapt.with_resolution(spec, resolution)
+    if resolution_multiplier is not None:
+        spec = adapt.with_resolution_multiplier(spec, resolution_multiplier)
+    if in_channels != spec.in_channels:
+        spec = adapt.with_in_channels(spec, in_channels)
+    if activation is not None:
+        spec = adapt.with_activation(spec, activation)
+    if padding is not None:
+        spec = adapt.with_padding(spec, padding)
+    if norm_eps is not None or norm_momentum is not None:
+        spec = adapt.with_norm(spec, eps=norm_eps, momentum=norm_momentum)
+    if total_stride is not None:
+        spec = adapt.with_total_stride(spec, total_stride)
+    if output_stride is not None:
+        spec = adapt.with_output_stride(spec, output_stride)
+    if dropout is not None:
+        spec = adapt.with_dropout(spec, dropout)
+    return adapt.with_classes(spec, classes, background=background)

@@ -1,0 +1,226 @@
+"""The papers' blocks as modules, each usable on its own: `DepthwiseSeparable(Block(...))`.
+
+Every block takes its absolute `Block` and the network's `Style` (normalisation, padding, gate), maps
+(N, c_in, H, W) to (N, c_out, ceil(H / stride), ceil(W / stride)), and names its convolutions as `arch.graph` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..arch.spec import Activation, Block, Gate, Norm, Padding, Spec
+from .layers import ConvNormAct, LayerScale, activation, batch_norm, gate
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all blocks of a network share."""
+
+    norm: Norm = field(default_factory=Norm)
+    padding: Padding = "symmetric"
+    se_act: Activation = "relu"
+    se_gate: Gate = "hard_sigmoid"
+
+    @classmethod
+    def of(cls, spec: Spec) -> Style:
+        """The style of a Spec."""
+        return cls(spec.norm, spec.padding, spec.se_act, spec.se_gate)
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excite (Hu et al. 2018; V3 section 5.3): x * gate(W2 act(W1 mean(x))), (N, C, H, W) both ways."""
+
+    def __init__(
+        self, channels: int, squeezed: int, *, act: Activation = "relu", gate_name: Gate = "hard_sigmoid"
+    ) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.act = activation(act)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = gate(gate_name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = F.adaptive_avg_pool2d(x, 1)  # (N, C, 1, 1)
+        return x * self.gate(self.expand(self.act(self.reduce(scale))))
+
+
+class _BlockModule(nn.Module):
+    """What the blocks share: making a named convolution, the residual sum, squeeze-and-excite, layer scale."""
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__()
+        self.block = block
+        self.style = style or Style()
+        self.residual = block.residual
+
+    def _conv(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation, *, groups: int = 1) -> ConvNormAct:
+        block = self.block
+        strided = part == block.strided
+        return ConvNormAct(
+            c_in,
+            c_out,
+            kernel,
+            stride=block.stride if strided else 1,
+            dilation=block.dilation if kernel > 1 else 1,
+            groups=groups,
+            act=act,
+            norm=None if part in block.folded else self.style.norm,
+            padding=self.style.padding,
+            pad=block.pad if strided else None,
+        )
+
+    def _depthwise(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation) -> ConvNormAct:
+        return self._conv(part, c_in, c_out, kernel, act, groups=c_in)
+
+    def _squeeze_excite(self) -> nn.Module:
+        block, style = self.block, self.style
+        if not block.c_se:
+            return nn.Identity()
+        return SqueezeExcite(block.c_mid, block.c_se, act=style.se_act, gate_name=style.se_gate)
+
+    def _layer_scale(self) -> nn.Module:
+        return LayerScale(self.block.c_out, self.block.layer_scale) if self.block.layer_scale else nn.Identity()
+
+    @property
+    def _last_act(self) -> Activation:
+        return "identity" if self.block.linear else self.block.act
+
+
+class Conv(_BlockModule):
+    """A standard convolution with normalisation and activation."""
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__(block, style)
+        self.conv = self._conv("conv", block.c_in, block.c_out, block.k_mid, self._last_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return x + y if self.residual else y
+
+
+class DepthwiseSeparable(_BlockModule):
+    """Depthwise convolution, then 1x1 (Howard et al. 2017, figure 3); V2's and V3's first block with a linear end."""
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__(block, style)
+        self.depthwise = self._depthwise("depthwise", block.c_in, block.c_mid, block.k_mid, block.act)
+        self.se = self._squeeze_excite()
+        self.pointwise = self._conv("pointwise", block.c_mid, block.c_out, 1, self._last_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pointwise(self.se(self.depthwise(x)))
+        return x + y if self.residual else y
+
+
+class InvertedResidual(_BlockModule):
+    """Expand, depthwise, squeeze-and-excite, linear projection (Sandler et al. 2018, table 1; V3, figure 4)."""
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__(block, style)
+        self.expand = self._conv("expand", block.c_in, block.c_mid, 1, block.act)
+        self.depthwise = self._depthwise("depthwise", block.c_mid, block.c_mid, block.k_mid, block.act)
+        self.se = self._squeeze_excite()
+        self.project = self._conv("project", block.c_mid, block.c_out, 1, self._last_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.se(self.depthwise(self.expand(x))))
+        return x + y if self.residual else y
+
+
+class FusedInvertedBottleneck(_BlockModule):
+    """Expansion by a full convolution, linear projection (V4's FusedIB; Tan & Le 2021)."""
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__(block, style)
+        self.expand = self._conv("expand", block.c_in, block.c_mid, block.k_mid, block.act)
+        self.se = self._squeeze_excite()
+        self.project = self._conv("project", block.c_mid, block.c_out, 1, self._last_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.se(self.expand(x)))
+        return x + y if self.residual else y
+
+
+class UniversalInvertedBottleneck(_BlockModule):
+    """Two optional depthwise layers around the expansion (Qin et al. 2024, figure 4).
+
+    k_start and k_mid: ExtraDW; k_mid alone: the inverted bottleneck; k_start alone: ConvNext-like; none: FFN.
+    """
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__(block, style)
+        start, mid = block.k_start, block.k_mid
+        self.depthwise_start = (
+            self._depthwise("depthwise_start", block.c_in, block.c_in, start, "identity") if start else nn.Identity()
+        )
+        self.expand = self._conv("expand", block.c_in, block.c_mid, 1, block.act)
+        self.depthwise_mid = (
+            self._depthwise("depthwise_mid", block.c_mid, block.c_mid, mid, block.act) if mid else nn.Identity()
+        )
+        self.se = self._squeeze_excite()
+        self.project = self._conv("project", block.c_mid, block.c_out, 1, self._last_act)
+        self.layer_scale = self._layer_scale()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise_mid(self.expand(self.depthwise_start(x)))
+        y = self.layer_scale(self.project(self.se(y)))
+        return x + y if self.residual else y
+
+
+class MobileMQA(_BlockModule):
+    """Mobile multi-query attention with a residual (Qin et al. 2024, section 3.2, equation 1).
+
+    All heads share one key and one value of `key_dim` channels; with `k_kv` keys and values are shrunk by a strided
+    depthwise convolution first. (N, C, H, W) -> (N, c_out, H, W).
+    """
+
+    def __init__(self, block: Block, style: Style | None = None) -> None:
+        super().__init__(block, style)
+        self.norm = batch_norm(block.c_in, self.style.norm)
+        self.query = nn.Conv2d(block.c_in, block.heads * block.key_dim, 1, bias=False)
+        self.key_down = self._down()
+        self.key = nn.Conv2d(block.c_in, block.key_dim, 1, bias=False)
+        self.value_down = self._down()
+        self.value = nn.Conv2d(block.c_in, block.key_dim, 1, bias=False)
+        self.output = nn.Conv2d(block.heads * block.key_dim, block.c_out, 1, bias=False)
+        self.layer_scale = self._layer_scale()
+
+    def _down(self) -> nn.Module:
+        block, style = self.block, self.style
+        if not block.k_kv:
+            return nn.Identity()
+        return ConvNormAct(
+            block.c_in,
+            block.c_in,
+            block.k_kv,
+            stride=block.kv_stride,
+            groups=block.c_in,
+            norm=style.norm,
+            padding=style.padding,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        heads, dim = self.block.heads, self.block.key_dim
+        y = self.norm(x)
+        q = self.query(y).view(n, heads, dim, height * width).transpose(2, 3)  # (N, heads, HW, dim)
+        k = self.key(self.key_down(y)).flatten(2).transpose(1, 2).unsqueeze(1)  # (N, 1, hw, dim)
+        v = self.value(self.value_down(y)).flatten(2).transpose(1, 2).unsqueeze(1)  # (N, 1, hw, dim)
+        k, v = k.expand(-1, heads, -1, -1), v.expand(-1, heads, -1, -1)
+        y = F.scaled_dot_product_attention(q, k, v)  # (N, heads, HW, dim)
+        y = y.transpose(2, 3).reshape(n, heads * dim, height, width)
+        y = self.layer_scale(self.output(y))
+        return x + y if self.residual else y
+
+
+BLOCKS: dict[str, type[_BlockModule]] = {
+    "conv": Conv,
+    "separable": DepthwiseSeparable,
+    "inverted": InvertedResidual,
+    "fused": FusedInvertedBottleneck,
+    "universal": UniversalInvertedBottleneck,
+    "attention": MobileMQA,
+}

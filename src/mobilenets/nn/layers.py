@@ -1,0 +1,137 @@
+"""The layers under the blocks: padded convolution, convolution + normalisation + activation, layer scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..arch.spec import Activation, Gate, Norm, Padding
+
+Pad = tuple[int, int, int, int]
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "relu6": lambda: nn.ReLU6(inplace=True),
+    "hard_swish": lambda: nn.Hardswish(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(0.01, inplace=True),
+    "gelu": lambda: nn.GELU(),
+    "identity": nn.Identity,
+}
+_GATES: dict[Gate, Callable[[], nn.Module]] = {
+    "hard_sigmoid": lambda: nn.Hardsigmoid(inplace=True),
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def activation(name: Activation) -> nn.Module:
+    """The activation module of that name; shapes in and out are equal."""
+    return _ACTIVATIONS[name]()
+
+
+def gate(name: Gate) -> nn.Module:
+    """The gate of squeeze-and-excite: values in 0...1."""
+    return _GATES[name]()
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution with symmetric padding, TensorFlow's `same`, or explicit (left, right, top, bottom) padding.
+
+    (N, C_in, H, W) -> (N, C_out, H', W'). `same` gives H' = ceil(H / stride) with the odd pixel of padding after,
+    so at stride 2 its padding depends on the input size; `symmetric` pads (k - 1) * dilation // 2 on every side.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        padding: Padding = "symmetric",
+        pad: Pad | None = None,
+    ) -> None:
+        self.outer = padding == "same" and kernel > 1 and stride > 1
+        self.pad = pad
+        inside = 0 if self.outer or pad is not None else (kernel - 1) * dilation // 2
+        super().__init__(
+            c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups, bias=bias, padding=inside
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pad is not None:
+            x = F.pad(x, self.pad)
+        elif self.outer:
+            x = F.pad(x, same_padding(x.shape[-2:], self.kernel_size[0], self.stride[0], self.dilation[0]))
+        return super().forward(x)
+
+
+def same_padding(size: torch.Size, kernel: int, stride: int, dilation: int) -> Pad:
+    """TensorFlow's `same` padding (left, right, top, bottom) for an input of (height, width)."""
+    top, bottom = _same(size[0], kernel, stride, dilation)
+    left, right = _same(size[1], kernel, stride, dilation)
+    return left, right, top, bottom
+
+
+def _same(length: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    total = max(((length + stride - 1) // stride - 1) * stride + (kernel - 1) * dilation + 1 - length, 0)
+    return total // 2, total - total // 2
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, BatchNorm (or a bias in its place), activation. (N, C_in, H, W) -> (N, C_out, H', W')."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        act: Activation = "identity",
+        norm: Norm | None = None,
+        padding: Padding = "symmetric",
+        pad: Pad | None = None,
+    ) -> None:
+        super().__init__()
+        normalised = norm is not None and norm.kind == "batch"
+        self.conv = PaddedConv2d(
+            c_in,
+            c_out,
+            kernel,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            bias=not normalised,
+            padding=padding,
+            pad=pad,
+        )
+        self.norm = batch_norm(c_out, norm) if norm is not None and normalised else nn.Identity()
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        return x
+
+
+def batch_norm(channels: int, norm: Norm) -> nn.BatchNorm2d:
+    """BatchNorm with the Spec's constants."""
+    return nn.BatchNorm2d(channels, eps=norm.eps, momentum=norm.momentum)
+
+
+class LayerScale(nn.Module):
+    """A learnt factor per channel. (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma.view(-1, 1, 1)
