@@ -1,0 +1,73 @@
+"""The Python side of the verbs that start from a network's name: `create_model` and `cost`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arch import adapt
+from .arch.cost import Cost
+from .arch.cost import cost as cost_of
+from .arch.registry import create_spec
+from .arch.spec import Spec
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .nn.network import Network
+
+
+def create_model(
+    name: str,
+    *,
+    width: float | None = None,
+    resolution: int | None = None,
+    classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float | None = None,
+) -> Network:
+    """A new network with random weights; for rarer settings see `arch.registry.create_spec` and `nn.build_network`.
+
+    It takes normalised float images (N, C, H, W) and returns logits (N, classes).
+    Raises UserError on an unknown name or a value out of range.
+
+    >>> create_model("mobilenet_v3_small", width=0.75, classes=3).spec.name
+    'mobilenet_v3_small_075'
+    """
+    from .nn.network import build_network
+
+    return build_network(
+        create_spec(name, width=width, resolution=resolution, classes=classes, in_channels=in_channels, dropout=dropout)
+    )
+
+
+def cost(
+    network: str | os.PathLike[str] | Spec,
+    *,
+    width: float | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> Cost:
+    """What a network costs, without building it: a name, a Spec, or the folder of a Run or a Bundle.
+
+    `width` goes with a name alone. Raises UserError on an unknown name or a value out of range.
+
+    >>> cost("mobilenet_v3_small", width=0.75).params
+    2041872
+    """
+    if isinstance(network, str) and not os.path.exists(network):
+        return cost_of(
+            create_spec(network, width=width, resolution=resolution, classes=1000 if classes is None else classes)
+        )
+    spec = network if isinstance(network, Spec) else _spec_of_folder(Path(network))
+    if width is not None:
+        raise UserError(f"width {width:g} fits an architecture's name only; {network} has its width already")
+    if resolution is not None:
+        spec = adapt.with_resolution(spec, resolution)
+    if classes is not None:
+        spec = adapt.with_classes(spec, classes, background=spec.head.background)
+    return cost_of(spec)
+
+
+def _spec_of_folder(folder: Path) -> Spec:
+    raise UserError(f"{folder}: neither an architecture nor a folder that `train` or `export` wrote")
