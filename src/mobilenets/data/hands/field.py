@@ -8,6 +8,8 @@ from .skeleton import ARM, DISTAL, FILL, MIDDLE, PALM, PROXIMAL, SKIN, SLEEVE, H
 
 _FLESH = 0.26  # cm: how far the palm, the wrist and the roots of the fingers flow into each other
 _JOINT = 0.35  # cm: the same between two bones of one finger
+_RIM = 0.25  # cm: how round the rim of a cuff is
+_SHADE = 0.24  # cm: how far normals blend where two parts meet
 
 BLOCK = 2048  # points per step: the arrays stay in cache, and the products too small for a threaded BLAS
 
@@ -64,10 +66,31 @@ class Field:
         d, _ = self.cones(points)
         return self._skin(d), self._sleeve(d, points[1])
 
-    def all(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `cones` and `parts` return, together."""
+    def surface(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What lies at points (3, P) on the surface: weights (K, P) of the skin's cones, which sum to 1 and blend where
+        two bones meet, places (K, P) along them, unit normals (3, P), and where the surface is the sleeve's (P,)."""
         d, along = self.cones(points)
-        return d, along, self._skin(d), self._sleeve(d, points[1])
+        skin, sleeve = self._skin(d), self._sleeve(d, points[1])
+        cloth = sleeve < skin
+        weight = _softmin(d[SKIN], _SHADE)
+        normals = self._away(points, weight, d, along, SKIN)
+        if self.hand.sleeve_y is not None:
+            tube = self._away(points, _softmin(d[SLEEVE], 0.5), d, along, SLEEVE)
+            u = np.maximum(_blend(d[SLEEVE.start], d[SLEEVE.start + 1], 1.2) + _RIM, 1e-3)
+            v = np.maximum(points[1] - np.float32(self.hand.sleeve_y) + _RIM, 0.0)
+            normals = np.where(cloth, u * tube + v * np.array([[0.0], [1.0], [0.0]], np.float32), normals)
+        normals /= np.maximum(np.sqrt((normals * normals).sum(axis=0)), 1e-6)
+        return weight, along[SKIN], normals, cloth
+
+    def _away(
+        self, points: np.ndarray, weight: np.ndarray, d: np.ndarray, along: np.ndarray, rows: slice
+    ) -> np.ndarray:
+        """The weighted mean (3, P) of the directions from the cones' axes to the points."""
+        place = np.clip(along[rows], 0.0, 1.0)
+        pull = weight / (d[rows] + self._radius[rows] + self._growth[rows] * place)
+        start = self.hand.start[rows].astype(np.float32).T
+        bone = (self.hand.end - self.hand.start)[rows].astype(np.float32).T
+        return points * pull.sum(axis=0) - start @ pull - bone @ (pull * place)
 
     def _skin(self, d: np.ndarray) -> np.ndarray:
         chain = d[PROXIMAL].copy()
@@ -91,9 +114,8 @@ class Field:
         tube = _blend(d[SLEEVE.start], d[SLEEVE.start + 1], 1.2)
         cut = y - np.float32(self.hand.sleeve_y)
         # The rim of the cuff is round: a rounded intersection of the tube and the half space below the cut.
-        rim = np.float32(0.25)
-        u, v = np.maximum(tube + rim, 0.0), np.maximum(cut + rim, 0.0)
-        return np.minimum(np.maximum(tube, cut) + rim, 0.0) + np.sqrt(u * u + v * v) - rim
+        u, v = np.maximum(tube + _RIM, 0.0), np.maximum(cut + _RIM, 0.0)
+        return np.minimum(np.maximum(tube, cut) + _RIM, 0.0) + np.sqrt(u * u + v * v) - _RIM
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """Distances (P,) to whatever is nearest, from `points` (3, P) of any number, in blocks."""
@@ -103,13 +125,11 @@ class Field:
             np.minimum(skin, sleeve, out=result[i : i + BLOCK])
         return result
 
-    def normals(self, points: np.ndarray, reach: float = 0.03) -> np.ndarray:
-        """Unit normals (3, P), by differences over the corners of a tetrahedron of size `reach` in cm."""
-        total = np.zeros_like(points)
-        for corner in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
-            direction = np.array(corner, np.float32)[:, None]
-            total += direction * self.distance(points + reach * direction)
-        return total / np.maximum(np.sqrt((total * total).sum(axis=0)), 1e-9)
+
+def _softmin(d: np.ndarray, width: float) -> np.ndarray:
+    """Weights (K, P) that sum to 1 over K and go to the smallest distances, within about `width`."""
+    weight = np.exp(np.maximum((d.min(axis=0) - d) * (1 / width), -80.0))
+    return weight / weight.sum(axis=0)
 
 
 def _blend(a: np.ndarray, b: np.ndarray, width: float = _JOINT) -> np.ndarray:

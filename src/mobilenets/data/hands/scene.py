@@ -91,8 +91,8 @@ def _light(rng: np.random.Generator) -> Light:
     direction = np.array([np.sin(off_axis) * np.cos(azimuth), np.sin(off_axis) * np.sin(azimuth), np.cos(off_axis)])
     warmth = rng.normal(0.0, 0.06)
     tint = np.array([1.0 + warmth, 1.0 + rng.normal(0.0, 0.02), 1.0 - warmth])
-    strength = rng.uniform(0.75, 1.25)
-    sky = np.array([1.0 - 0.5 * warmth, 1.0, 1.0 + 0.5 * warmth]) * rng.uniform(0.24, 0.5)
+    strength = rng.uniform(0.65, 1.05)
+    sky = np.array([1.0 - 0.5 * warmth, 1.0, 1.0 + 0.5 * warmth]) * rng.uniform(0.2, 0.42)
     return Light(direction, strength * tint, sky, rng.uniform(0, 1), rng.uniform(0.1, 0.6))
 
 

@@ -18,8 +18,8 @@ def shade(
     scene: Scene, field: Field, camera: Camera, hits: Hits, rng: np.random.Generator
 ) -> tuple[np.ndarray, Surface]:
     """Linear colours (3, P) of the points where rays met the hand, and what lies there."""
-    normals = field.normals(hits.points)
-    surface = Surface(field, hits.points, normals)
+    surface = Surface(field, hits.points)
+    normals = surface.normals
     surface.paint(scene.skin, scene.blush, scene.sleeve, rng)
     light = camera.to_hand @ scene.light.direction
     lit = shadow(field, hits.points, normals, light, scene.light.softness)
@@ -57,8 +57,8 @@ def compose(scene: Scene, layer: np.ndarray, coverage: np.ndarray, background: n
     picture = behind + coverage[..., None] * (layer - behind)
     picture = np.maximum(picture * scene.exposure, 0.0)
     # A soft shoulder keeps bright skin from clipping.
-    over = np.maximum(picture - 0.7, 0.0)
-    picture = np.minimum(picture, 0.7) + 0.3 * (1.0 - np.exp(-over / 0.3))
+    over = np.maximum(picture - 0.55, 0.0)
+    picture = np.minimum(picture, 0.55) + 0.45 * (1.0 - np.exp(-over / 0.45))
     return np.power(picture, 1 / 2.2).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .field import BLOCK, Field
 from .scene import Sleeve
-from .skeleton import DISTAL, MIDDLE, PALM, PROXIMAL, SKIN
+from .skeleton import DISTAL, FILL, MIDDLE, PALM, PROXIMAL, SKIN
 
 # sRGB of the back of the hand and of the palm at the middle of the six Fitzpatrick-like classes.
 _BACK = np.array(
@@ -40,29 +40,27 @@ def _line(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 class Surface:
-    """What lies at each of P points: `albedo` (3, P) linear, `gloss` (P,) 0…1, `skin` (P,) bool.
+    """What lies at each of P points: `normals` (3, P), `albedo` (3, P) linear, `gloss` (P,) 0…1, `skin` (P,) bool.
 
     `bone` (P,) is the nearest round cone, `along` (P,) the place on it, `palmar` (P,) runs from -1 (the surface faces
     as the back of its bone does) to 1 (as the palm does).
     """
 
-    def __init__(self, field: Field, points: np.ndarray, normals: np.ndarray) -> None:
+    def __init__(self, field: Field, points: np.ndarray) -> None:
         count = points.shape[1]
-        self.points, self.normals, self.field = points, normals, field
+        self.points, self.field, self.normals = points, field, np.empty_like(points)
         self.bone, self.along = np.empty(count, np.int64), np.empty(count, np.float32)
         self.palmar, self.skin = np.empty(count, np.float32), np.empty(count, bool)
         back = field.hand.back[SKIN].astype(np.float32)
         for i in range(0, count, BLOCK):
             block = slice(i, i + BLOCK)
-            d, place, skin, sleeve = field.all(points[:, block])
-            self.skin[block] = skin <= sleeve
-            d = d[SKIN]
-            self.bone[block] = row = d.argmin(axis=0)
-            self.along[block] = np.take_along_axis(place, row[None], axis=0)[0]
+            weight, place, normals, cloth = field.surface(points[:, block])
+            self.normals[:, block], self.skin[block] = normals, ~cloth
             # Between two bones their backs blend, or the joint would show as an edge of colour.
-            weight = np.exp(np.maximum((d.min(axis=0) - d) * np.float32(1 / 0.22), -80.0))
-            facing = back @ normals[:, block]
-            self.palmar[block] = -(weight * facing).sum(axis=0) / weight.sum(axis=0)
+            self.palmar[block] = -(weight * (back @ normals)).sum(axis=0)
+            weight[FILL] = 0.0  # what joints and creases are measured from are bones
+            self.bone[block] = row = weight.argmax(axis=0)
+            self.along[block] = np.take_along_axis(place, row[None], axis=0)[0]
         self.albedo = np.zeros_like(points)
         self.gloss = np.zeros(points.shape[1], np.float32)
 

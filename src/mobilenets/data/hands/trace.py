@@ -155,10 +155,10 @@ def shadow(field: Field, points: np.ndarray, normals: np.ndarray, light: np.ndar
     t = np.full(len(lit), 0.15, np.float32)
     sharp = np.float32(9.0 - 6.0 * softness)
     part = np.ones(len(lit), np.float32)
-    for _ in range(7):
+    for _ in range(5):
         d = field.distance(origin + direction * t)
         np.minimum(part, sharp * d / t, out=part)
-        t += np.clip(d, 0.22, 1.8)
+        t += np.clip(d, 0.28, 2.4)
     seen[lit] = np.clip(part, 0.0, 1.0)
     return seen * seen * (3 - 2 * seen)
 
