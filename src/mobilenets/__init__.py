@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import cost, create_model
+    from .train.trainer import train
 
 __version__ = "0.1.0"
 
-__all__ = ["cost", "create_model"]
+__all__ = ["cost", "create_model", "train"]
 
 # Imported when first asked for: `import mobilenets` itself takes a few milliseconds and does not load torch.
 _HOME = {
     "create_model": "api",
     "cost": "api",
+    "train": "train",
 }
 
 
@@ -28,7 +30,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    home = import_module(f"{__name__}.{_HOME[name]}")
+    value = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)  # `train` is a package to be called
     globals()[name] = value
     return value
 

@@ -41,6 +41,13 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb("models", "networks", "models", "list the architectures"),
         Verb("cost", "networks", "cost", "what a network costs: multiply-adds, parameters, memory, layer by layer"),
+        Verb(
+            "train",
+            "training",
+            "train",
+            "train a network on labelled images",
+            "run the same command again to go on after the last finished epoch",
+        ),
     )
 }
 

@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import io
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
@@ -39,14 +40,16 @@ def parse(name: str, function: Callable[..., Answer], args: Sequence[str]) -> tu
     """
     if not any(token in ("-h", "--help") for token in args):
         args = _arrange(name, function, args)
-    told, complaint = io.StringIO(), io.StringIO()
+    complaint = io.StringIO()
+    told = io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding)  # tyro draws what the encoding has
     try:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complaint):
             values = tyro.cli(_recorder(function), prog=f"mobilenets {name}", args=args, config=(FlagCreatePairsOff,))
     except SystemExit as end:
         if end.code:
             raise UserError(_one_line(complaint.getvalue())) from None
-        raise HelpAsked(told.getvalue().rstrip()) from None
+        told.seek(0)
+        raise HelpAsked(told.read().rstrip()) from None
     wants_json = bool(values.pop("json"))
     return values, wants_json
 
@@ -87,7 +90,8 @@ def _hint(parameter: inspect.Parameter, hint: Any) -> Any:
     if parameter.default is not parameter.empty:
         name = f"[{name}]"
     # An empty hint where "(default: None)" or "(default: False)" would say nothing.
-    extra: list[Any] = [arg(help_behavior_hint="")] if several or parameter.default in (None, False, "") else []
+    says_nothing = several or parameter.default is None or parameter.default is False or parameter.default == ""
+    extra: list[Any] = [arg(help_behavior_hint="")] if says_nothing else []
     if alone:
         extra += [Positional, arg(metavar=name)]
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]

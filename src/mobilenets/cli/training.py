@@ -1,0 +1,87 @@
+"""`train`: a folder of images becomes a Run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from . import output
+from .output import Answer
+
+
+def train(
+    data: Path,
+    /,
+    *,
+    out: Path,
+    model: str = "mobilenet_v3_small",
+    epochs: int | None = None,
+    minutes: float | None = None,
+    resolution: int | None = None,
+    width: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+    recipe: str = "default",
+    labels: str | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    threads: int | None = None,
+    restart: bool = False,
+) -> Answer:
+    """Trains a network on labelled images and leaves a Run: a folder with the weights, the figures and report.html.
+
+    Started again with the same arguments it goes on where it stopped, or prints the finished result. Settings that
+    are left out are chosen for the data and printed. The best epoch is chosen on a part of the training images; the
+    split that is reported is scored once, at the end.
+
+    Args:
+        data: class folders, lists, a CSV file, or a .zip or .tar of these
+        out: folder of the Run; made where it is missing
+        model: architecture; see `mobilenets models`
+        epochs: passes over the training images; the recipe's own where left out
+        minutes: time to train in minutes, the learning rate's schedule included; with epochs, whichever ends first
+        resolution: side of the square input in pixels, 32 or more
+        width: width multiplier, above 0 and at most 2
+        batch_size: images in a step
+        lr: peak learning rate
+        seed: of the weights, the order and the augmentation
+        recipe: default, strong or sgd; the rest of the settings
+        labels: which label column to learn where the data has several
+        device: where to train; auto takes a GPU where there is one
+        threads: CPU threads
+        restart: begin anew: the Run in the folder is deleted
+    """
+    from ..train.trainer import train as train_run
+
+    result = train_run(
+        data,
+        out=out,
+        model=model,
+        epochs=epochs,
+        minutes=minutes,
+        resolution=resolution,
+        width=width,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        recipe=recipe,
+        labels=labels,
+        device=device,
+        threads=threads,
+        restart=restart,
+    )
+
+    def show() -> None:
+        report, best = result["report"], result["best"]
+        output.line(f"run          {result['run']}")
+        output.line(f"selected     epoch {best['epoch']} of {result['epochs']}, {_score(best, 'val_')} (selection)")
+        output.line(f"top-1        {_score(report)} ({report['split']})")
+        output.line(f"time         {result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")
+        output.line(f"report       {result['files']['report']}")
+
+    return Answer(result, show)
+
+
+def _score(scores: dict[str, float], prefix: str = "") -> str:
+    interval = scores[f"{prefix}top1_interval"]
+    return f"{output.percent(scores[f'{prefix}top1'], interval)}, {scores[f'{prefix}images']} images"  # type: ignore[arg-type]
