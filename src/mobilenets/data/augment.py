@@ -1,0 +1,252 @@
+"""Augmentation: what each training image goes through, drawn for a whole epoch at once so that it can be repeated.
+
+Geometry and the policy of RandAugment work on the single uint8 image (one warp, one table per channel); colour,
+erasing, mixup and cutmix work on the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training images vary. All strengths at 0 leave the centre crop.
+
+    Ranges: `scale` is the part of the area a crop covers; `ratio` its aspect ratio's bounds; `rotate` in degrees and
+    `shear` in units of tan, both drawn symmetrically; `colour` is the strength of brightness, contrast and
+    saturation, `hue` in turns; `grey`, `blur` and `erase` are probabilities; `randaugment` the number of operations
+    of strength `magnitude` (0...10); `mixup` and `cutmix` are the alpha of their Beta distributions.
+    """
+
+    scale: tuple[float, float] = (0.35, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    rotate: float = 0.0
+    shear: float = 0.0
+    colour: float = 0.3
+    hue: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    erase: float = 0.0
+    randaugment: int = 0
+    magnitude: float = 7.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high <= 1:
+            raise UserError(f"crop scale {low:g}...{high:g} is out of range: allowed is 0 < low <= high <= 1")
+        for name in ("grey", "blur", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} {getattr(self, name):g} is out of range: allowed is 0 to 1")
+        for name in ("mixup", "cutmix", "colour", "rotate", "shear", "hue"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} {getattr(self, name):g} is out of range: allowed is 0 or more")
+
+
+DRAWS = 16  # uniform numbers per image and epoch; each use has its own column, so that one setting moves no other
+
+
+def draw(seed: int, epoch: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order of an epoch, (images,), and its random numbers, (images, DRAWS) in 0...1, row i for image i."""
+    rng = np.random.default_rng((seed, epoch))
+    return rng.permutation(images), rng.random((images, DRAWS), dtype=np.float32)
+
+
+def warp(image: np.ndarray, augmentation: Augmentation, u: np.ndarray, size: int) -> np.ndarray:
+    """A random resized crop with rotation, shear and flip in one affine warp: uint8 (H, W, 3) -> (size, size, 3).
+
+    `u` is the image's row of `draw`. Borders that rotation uncovers are mirrored.
+    """
+    matrix = _affine(image.shape[0], image.shape[1], augmentation, u, size)
+    shrink = math.sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
+    if shrink > 1.8:  # a warp samples 2x2 pixels: shrink first, or fine detail turns into noise
+        factor = 1 / shrink
+        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+        matrix = np.diag([width / image.shape[1], height / image.shape[0]]) @ matrix
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    out = cv2.warpAffine(
+        image,
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    if augmentation.blur and u[10] < augmentation.blur:
+        out = cv2.GaussianBlur(out, (0, 0), 0.3 + 1.2 * float(u[11]))
+    if augmentation.randaugment:
+        out = randaugment(out, augmentation, u)
+    return out
+
+
+def _affine(height: int, width: int, augmentation: Augmentation, u: np.ndarray, size: int) -> np.ndarray:
+    """(2, 3) matrix from output pixels to input pixels."""
+    low, high = augmentation.scale
+    area = (low + (high - low) * float(u[0])) * height * width
+    bounds = [math.log(r) for r in augmentation.ratio]
+    ratio = math.exp(bounds[0] + (bounds[1] - bounds[0]) * float(u[1]))
+    crop_w = min(math.sqrt(area * ratio), width)
+    crop_h = min(math.sqrt(area / ratio), height)
+    left = float(u[2]) * (width - crop_w)
+    top = float(u[3]) * (height - crop_h)
+    angle = math.radians(augmentation.rotate) * (2 * float(u[4]) - 1)
+    shear = augmentation.shear * (2 * float(u[5]) - 1)
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, shear], [0.0, 1.0]])
+    linear = linear @ np.diag([crop_w / size, crop_h / size])
+    if augmentation.flip and u[6] < 0.5:
+        linear = linear @ np.diag([-1.0, 1.0])
+    centre = np.array([left + crop_w / 2 - 0.5, top + crop_h / 2 - 0.5])
+    offset = centre - linear @ np.full(2, (size - 1) / 2)
+    return np.column_stack([linear, offset])
+
+
+# RandAugment ------------------------------------------------------------------------------------------------------
+
+_TABLES = ("autocontrast", "equalize", "brightness", "contrast", "posterize", "solarize", "invert")
+_SPATIAL = ("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y", "saturation", "sharpness")
+OPERATIONS = _SPATIAL + _TABLES
+
+
+def randaugment(image: np.ndarray, augmentation: Augmentation, u: np.ndarray) -> np.ndarray:
+    """RandAugment (Cubuk et al. 2020): `randaugment` operations in turn, each drawn uniformly, of one magnitude."""
+    rng = np.random.default_rng((u[12:15] * 2**24).astype(np.uint32))
+    for _ in range(augmentation.randaugment):
+        name = OPERATIONS[int(rng.integers(len(OPERATIONS)))]
+        strength = augmentation.magnitude / 10 * (1 if rng.random() < 0.5 else -1)
+        image = apply_operation(image, name, strength)
+    return image
+
+
+def apply_operation(image: np.ndarray, name: str, strength: float) -> np.ndarray:
+    """One operation on a uint8 image; `strength` in -1...1."""
+    if name in _TABLES:
+        return _by_table(image, name, strength)
+    height, width = image.shape[:2]
+    if name == "saturation":
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        return cv2.addWeighted(image, 1 + 0.9 * strength, grey, -0.9 * strength, 0)
+    if name == "sharpness":
+        return cv2.addWeighted(image, 1 + 0.9 * strength, cv2.blur(image, (3, 3)), -0.9 * strength, 0)
+    matrix = np.eye(2, 3)
+    if name == "rotate":
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 30 * strength, 1)
+    elif name == "shear_x":
+        matrix[0] = [1, 0.3 * strength, -0.15 * strength * height]
+    elif name == "shear_y":
+        matrix[1] = [0.3 * strength, 1, -0.15 * strength * width]
+    elif name == "translate_x":
+        matrix[0, 2] = 0.45 * strength * width
+    elif name == "translate_y":
+        matrix[1, 2] = 0.45 * strength * height
+    else:
+        return image
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
+
+
+def _by_table(image: np.ndarray, name: str, strength: float) -> np.ndarray:
+    ramp = np.arange(256, dtype=np.float32)
+    if name == "equalize":
+        return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(image)])
+    if name == "autocontrast":
+        flat = image.reshape(-1, 3)
+        low, high = flat.min(axis=0).astype(np.float32), flat.max(axis=0).astype(np.float32)
+        tables = (ramp[:, None] - low) * 255 / np.maximum(high - low, 1)
+        return cv2.LUT(image, np.clip(tables, 0, 255).astype(np.uint8)[None])
+    if name == "brightness":
+        table = ramp * (1 + 0.9 * strength)
+    elif name == "contrast":
+        mean = float(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
+        table = mean + (ramp - mean) * (1 + 0.9 * strength)
+    elif name == "posterize":
+        bits = 8 - round(4 * abs(strength))
+        table = np.floor(ramp / 2 ** (8 - bits)) * 2 ** (8 - bits)
+    elif name == "solarize":
+        table = np.where(ramp < 256 * (1 - abs(strength)), ramp, 255 - ramp)
+    else:
+        table = 255 - ramp
+    return cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8))
+
+
+# On the batch -----------------------------------------------------------------------------------------------------
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+
+def colour(batch: Tensor, augmentation: Augmentation, u: Tensor) -> Tensor:
+    """Brightness, contrast, saturation, hue and grey as one 3x3 matrix and offset per image.
+
+    `batch` (N, H, W, 3) float in 0...255, `u` (N, DRAWS). Contrast turns about the image's mean luminance.
+    """
+    strength = augmentation.colour
+    if not (strength or augmentation.hue or augmentation.grey):
+        return batch
+    n = len(batch)
+    brightness, contrast, saturation = (1 + strength * (2 * u[:, 7 + i] - 1) for i in range(3))
+    luma = _LUMA.to(batch)
+    if augmentation.grey:
+        saturation = torch.where(u[:, 15] < augmentation.grey, torch.zeros_like(saturation), saturation)
+    identity = torch.eye(3).expand(n, 3, 3)
+    grey = luma.expand(3, 3).expand(n, 3, 3)
+    matrix = saturation[:, None, None] * identity + (1 - saturation)[:, None, None] * grey
+    if augmentation.hue:
+        matrix = matrix @ _hue_rotation(2 * math.pi * augmentation.hue * (2 * u[:, 11] - 1))
+    flat = batch.view(n, -1, 3)
+    mean = (flat.mean(dim=1) * luma).sum(dim=1)
+    matrix = matrix * (brightness * contrast)[:, None, None]
+    offset = (brightness * (1 - contrast) * mean)[:, None, None]
+    return torch.baddbmm(offset.expand(n, 1, 3), flat, matrix.transpose(1, 2)).clamp_(0, 255).view_as(batch)
+
+
+def _hue_rotation(angle: Tensor) -> Tensor:
+    """(N,) radians -> (N, 3, 3) rotation about the grey axis."""
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    third = torch.full((3, 3), 1 / 3)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    return cos * torch.eye(3) + (1 - cos) * third + sin * cross
+
+
+def erase_(batch: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
+    """Random erasing (Zhong et al. 2020): a rectangle of 2-25 % of the area becomes the batch mean, in place."""
+    n, _, height, width = batch.shape
+    for i in np.flatnonzero(rng.random(n) < probability):
+        area, ratio = rng.uniform(0.02, 0.25) * height * width, math.exp(rng.uniform(-1.2, 1.2))
+        h = min(height, max(1, round(math.sqrt(area * ratio))))
+        w = min(width, max(1, round(math.sqrt(area / ratio))))
+        top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        batch[i, :, top : top + h, left : left + w] = 0
+    return batch
+
+
+def mix(batch: Tensor, targets: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019) of a batch with itself in reverse order.
+
+    `batch` (N, 3, H, W), `targets` (N, C). Where both are on, each batch takes one of the two.
+    """
+    use_cutmix = augmentation.cutmix > 0 and (augmentation.mixup == 0 or rng.random() < 0.5)
+    alpha = augmentation.cutmix if use_cutmix else augmentation.mixup
+    if not alpha:
+        return batch, targets
+    keep = float(rng.beta(alpha, alpha))
+    if use_cutmix:
+        height, width = batch.shape[2:]
+        side = math.sqrt(1 - keep)
+        y, x = int(rng.integers(height)), int(rng.integers(width))
+        top, bottom = max(0, round(y - side * height / 2)), min(height, round(y + side * height / 2))
+        left, right = max(0, round(x - side * width / 2)), min(width, round(x + side * width / 2))
+        mixed = batch.clone()
+        mixed[:, :, top:bottom, left:right] = batch.flip(0)[:, :, top:bottom, left:right]
+        keep = 1 - (bottom - top) * (right - left) / (height * width)
+    else:
+        mixed = keep * batch + (1 - keep) * batch.flip(0)
+    return mixed, keep * targets + (1 - keep) * targets.flip(0)

@@ -1,0 +1,132 @@
+"""One epoch of training, and scoring during training. Knows nothing of folders, resuming or reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..arch.spec import Preprocessing
+from ..data.augment import colour, erase_, mix
+from ..data.loader import Batch, Loader
+from ..errors import UserError
+from ..tasks.classify import classification_loss, soft_targets
+from .optimise import Average, learning_rate
+from .recipe import Recipe
+
+
+@dataclass
+class EpochResult:
+    """What an epoch of training gave. `finished` is false when `keep_going` ended it early."""
+
+    loss: float
+    lr: float
+    steps: int
+    images: int
+    seconds: float
+    finished: bool
+
+
+class Normaliser:
+    """uint8 or float (N, H, W, 3) in 0...255 -> normalised (N, 3, H, W) in channels_last memory."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self.mean = torch.tensor(preprocessing.mean, device=device)
+        self.scale = 1 / torch.tensor(preprocessing.std, device=device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return ((images.float() - self.mean) * self.scale).permute(0, 3, 1, 2)
+
+
+def train_epoch(
+    network: nn.Module,
+    loader: Loader,
+    optimiser: Optimizer,
+    recipe: Recipe,
+    *,
+    epoch: int,
+    classes: int,
+    normalise: Normaliser,
+    average: Average | None,
+    progress: Callable[[int], float],
+    on_step: Callable[[int, float, float], None],
+    keep_going: Callable[[], bool],
+    device: torch.device,
+) -> EpochResult:
+    """Trains for one epoch. `progress(step)` gives the part of the whole training done, 0...1.
+
+    `on_step(step, loss, images_per_second)` is told after each step. Raises UserError on a loss that is not finite.
+    """
+    network.train()
+    torch.manual_seed(_mixed(loader.seed, epoch))  # dropout repeats after a resume
+    rng = np.random.default_rng((loader.seed, epoch, 1))  # erasing and mixing
+    total, steps, lr = 0.0, 0, 0.0
+    started = time.perf_counter()
+    for batch in loader.epoch(epoch):
+        if not keep_going():
+            break
+        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, progress(steps))
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        images, targets = prepare(batch, recipe, classes, normalise, rng, device)
+        optimiser.zero_grad(set_to_none=True)
+        loss = classification_loss(network(images), targets)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise UserError(
+                f"the loss became {value} at step {steps + 1} of epoch {epoch + 1} (learning rate {lr:.3g}); "
+                "the last checkpoint is kept: try a lower --lr with --restart"
+            )
+        loss.backward()
+        if recipe.optimiser.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip_norm, foreach=True)
+        optimiser.step()
+        if average is not None:
+            average.update(network)
+        steps += 1
+        total += value
+        on_step(steps, value, steps * loader.batch_size / (time.perf_counter() - started))
+    seconds = time.perf_counter() - started
+    return EpochResult(
+        total / max(steps, 1), lr, steps, steps * loader.batch_size, seconds, finished=steps == loader.steps
+    )
+
+
+def prepare(
+    batch: Batch,
+    recipe: Recipe,
+    classes: int,
+    normalise: Normaliser,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """A loaded batch as network input (N, 3, H, W) and targets (N, classes), augmented on the batch."""
+    augmentation = recipe.augmentation
+    raw = batch.images.to(device).float()
+    images = normalise(colour(raw, augmentation, batch.u.to(device)))
+    if augmentation.erase:
+        images = erase_(images, augmentation.erase, rng)
+    targets = soft_targets(batch.labels.to(device), classes, recipe.label_smoothing)
+    return mix(images, targets, augmentation, rng)
+
+
+@torch.inference_mode()
+def compute_logits(
+    network: nn.Module, batches: Iterable[tuple[np.ndarray, np.ndarray]], normalise: Normaliser, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C) and labels (N,) of batches of (uint8 (N, R, R, 3), labels); the network is put in eval mode."""
+    network.eval()
+    logits, labels = [], []
+    for images, truth in batches:
+        logits.append(network(normalise(torch.from_numpy(images).to(device))).float().cpu().numpy())
+        labels.append(truth)
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch, 2)).generate_state(1)[0])

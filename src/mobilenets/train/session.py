@@ -1,0 +1,74 @@
+"""Everything that a training carries from epoch to epoch, and its way to disk and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ..nn.network import Network
+from .checkpoint import (
+    load_network_,
+    load_optimiser_,
+    load_tensors,
+    optimiser_tensors,
+    save_tensors,
+    under_prefix,
+    with_prefix,
+)
+from .optimise import Average
+from .run import BEST, LAST
+
+
+@dataclass
+class Session:
+    """The state of a training after `epoch` whole epochs. `best` is the history's row that was selected."""
+
+    network: Network
+    optimiser: Optimizer
+    average: Average | None
+    epoch: int = 0
+    elapsed: float = 0.0
+    trained_seconds: float = 0.0
+    images: int = 0
+    finished: bool = False
+    best: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, run: Path) -> None:
+        """Writes the whole state to the Run, all or nothing."""
+        tensors = with_prefix("network", self.network.state_dict())
+        tensors |= with_prefix("optimiser", optimiser_tensors(self.optimiser))
+        header = {
+            "epoch": self.epoch,
+            "elapsed": self.elapsed,
+            "trained_seconds": self.trained_seconds,
+            "images": self.images,
+            "finished": self.finished,
+            "best": self.best,
+            "history": self.history,
+        }
+        if self.average is not None:
+            tensors |= with_prefix("average", self.average.values)
+            header["average_steps"] = self.average.steps
+        save_tensors(run / LAST, tensors, header)
+
+    def save_best(self, run: Path) -> None:
+        """Writes the weights that were just selected, averaged where there is an average."""
+        tensors = self.network.state_dict()
+        if self.average is not None:
+            tensors = tensors | self.average.values
+        save_tensors(run / BEST, tensors, {"epoch": self.epoch, "selected_by": self.best})
+
+    def restore(self, run: Path) -> None:
+        """Takes over the state that `save` wrote. Raises UserError when it is corrupt or of another network."""
+        tensors, header = load_tensors(run / LAST)
+        load_network_(self.network, under_prefix("network", tensors), run / LAST)
+        load_optimiser_(self.optimiser, under_prefix("optimiser", tensors))
+        if self.average is not None:
+            self.average.values = under_prefix("average", tensors)
+            self.average.steps = int(header["average_steps"])
+        for name in ("epoch", "elapsed", "trained_seconds", "images", "finished", "best", "history"):
+            setattr(self, name, header[name])
