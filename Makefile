@@ -1,0 +1,55 @@
+# Everything a fresh machine needs is Python 3.11 and make: each target first makes the environment in .venv.
+#
+#   make demo     data rendered here -> train -> evaluate -> export -> verify -> bench -> report, about six minutes
+#   make test     every test; `make test-fast` leaves out the slow ones
+#   make check    style, types, layers
+#   make golden   compares every network with the recorded tables
+#   make docs     the documentation, in site/
+#   make clean    removes what the targets above made, the environment included
+#
+# TORCH_INDEX names another index for PyTorch alone (a plain `pip install torch` on Linux may fetch several GB of CUDA).
+
+PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3) python3.11)
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-fast test-slow check golden docs clean
+.DEFAULT_GOAL := test-fast
+
+demo: $(INSTALLED)
+	$(BIN)/mobilenets demo
+
+test: test-fast test-slow
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest --durations=10
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow --durations=10
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+golden: $(INSTALLED)
+	$(BIN)/python -m pytest tests/arch tests/nn
+
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# PyTorch goes first and alone: so it can come from another index, and the rest finds it there.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; set PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt -e '.[dev,docs]'
+	@touch $@
