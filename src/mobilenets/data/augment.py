@@ -138,7 +138,7 @@ def apply_operation(image: np.ndarray, name: str, strength: float) -> np.ndarray
         return cv2.addWeighted(image, 1 + 0.9 * strength, grey, -0.9 * strength, 0)
     if name == "sharpness":
         return cv2.addWeighted(image, 1 + 0.9 * strength, cv2.blur(image, (3, 3)), -0.9 * strength, 0)
-    matrix = np.eye(2, 3)
+    matrix: np.ndarray = np.eye(2, 3)
     if name == "rotate":
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 30 * strength, 1)
     elif name == "shear_x":

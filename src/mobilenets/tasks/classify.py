@@ -88,8 +88,8 @@ def classification_report(
     report["per_class"] = per_class
     report["confusion"] = confusion.tolist()
     report["labels"] = list(names)
-    wrong = np.flatnonzero(~hits)
-    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:mistakes]
+    missed = np.flatnonzero(~hits)
+    wrong: list[int] = missed[np.argsort(-probabilities[missed, predicted[missed]], kind="stable")][:mistakes].tolist()
     report["mistakes"] = [
         {
             "file": files[i],

@@ -4,62 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from .. import __version__
-from ..arch.cost import cost
-from ..arch.registry import create_spec
 from ..arch.spec import Spec
 from ..atomic import write_json, write_text
 from ..console import progress as progress_bar
 from ..console import say
 from ..data.dataset import Dataset, open_dataset
-from ..data.fingerprint import fingerprint
 from ..data.loader import Images, Loader, scoring_batches
 from ..data.roles import Roles, roles
 from ..errors import UserError
 from ..nn.network import build_network
+from ..nn.placement import placed
 from ..tasks.classify import classification_report
+from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
 from .loop import EpochResult, Normaliser, compute_logits, train_epoch
 from .optimise import Average, make_optimiser
 from .recipe import Recipe, named_recipe
 from .report import write_report
-from .run import EVALUATION, LABELS, LAST, METRICS, RECIPE, SPEC, is_run, open_run, read_json
+from .run import EVALUATION, LAST, METRICS, open_run, read_json
 from .session import Session
 from .tensorboard import Events
 
+NO_LIMIT = 100_000  # epochs, where the clock ends the training
 KEPT_SELECTION_BYTES = 512 * 2**20
-SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What a user asked of `train`; the same arguments again go on with the same Run."""
-
-    data: str
-    model: str
-    labels: str | None
-    epochs: int | None
-    minutes: float | None
-    resolution: int | None
-    width: float | None
-    total_stride: int | None
-    batch_size: int | None
-    lr: float | None
-    seed: int
-    recipe: str
-    device: str
 
 
 def train(
@@ -108,18 +84,18 @@ def train(
     run = Path(out)
     settings = named_recipe(recipe, epochs=epochs, batch_size=batch_size, lr=lr)
     if minutes is not None and epochs is None:
-        settings = replace(settings, epochs=100_000)  # the clock ends it
+        settings = replace(settings, epochs=NO_LIMIT)  # the clock ends it
     if threads is not None:
         if threads < 1:
             raise UserError(f"threads {threads} is out of range: allowed is 1 or more")
         torch.set_num_threads(threads)
-    _claim(run, arguments, restart=restart)
+    claim(run, arguments, restart=restart)
     dataset = open_dataset(data, labels=labels)
     parts = roles(dataset, seed=0)
-    spec = _make_spec(arguments, dataset, settings)
-    _describe(spec, dataset, parts)
-    _write_beginning(run, arguments, spec, dataset, parts, settings)
-    training = _Training(run, spec, dataset, parts, settings, arguments, _device(device))
+    spec = make_spec(arguments, dataset, settings)
+    describe(spec, dataset, parts)
+    write_beginning(run, arguments, spec, dataset, parts, settings)
+    training = _Training(run, spec, dataset, parts, settings, arguments, choose_device(device))
     return training.result()
 
 
@@ -147,7 +123,7 @@ class _Training:
             seed=arguments.seed,
         )
         torch.manual_seed(arguments.seed)
-        network = build_network(spec).to(device, memory_format=torch.channels_last)
+        network = placed(build_network(spec), device)
         average = Average(network, recipe.ema_epochs * self.loader.steps) if recipe.ema_epochs else None
         self.session = Session(network, make_optimiser(network, recipe.optimiser), average)
         self.normalise = Normaliser(spec.preprocessing, device)
@@ -193,17 +169,17 @@ class _Training:
         def keep_going() -> bool:
             return self.limit is None or elapsed() < self.limit
 
-        total = None if recipe.epochs >= 100_000 else recipe.epochs
+        total = None if recipe.epochs >= NO_LIMIT else recipe.epochs
+
+        def on_step(step: int, loss: float, speed: float) -> None:
+            left = self._seconds_left(part_done(step), elapsed())
+            note = f"{speed:.0f} images/s  loss {loss:.3f}{self._last_score()}  {left} left"
+            name = f"epoch {session.epoch + 1}" + (f"/{total}" if total else "")
+            bar.update(task, completed=step, note=note, description=name)
+
         with progress_bar() as bar, closing(Events(self.run, session.epoch)) as events:
             task = bar.add_task("train", total=self.loader.steps, note="")
             while session.epoch < recipe.epochs and keep_going():
-                name = f"epoch {session.epoch + 1}" + (f"/{total}" if total else "")
-
-                def on_step(step: int, loss: float, speed: float) -> None:
-                    left = self._seconds_left(part_done(step), elapsed())
-                    note = f"{speed:.0f} images/s  loss {loss:.3f}{self._last_score()}  {left} left"
-                    bar.update(task, completed=step, note=note, description=name)
-
                 outcome = train_epoch(
                     session.network,
                     self.loader,
@@ -271,7 +247,7 @@ class _Training:
         session = self.session
         scored = session.network
         if session.average is not None:
-            scored = build_network(self.spec).to(self.device, memory_format=torch.channels_last)
+            scored = placed(build_network(self.spec), self.device)
             scored.load_state_dict(session.network.state_dict() | session.average.values)
         logits, truth = compute_logits(scored, self._selection_batches(), self.normalise, self.device)
         names = [c.name for c in self.dataset.classes]
@@ -291,7 +267,7 @@ class _Training:
 
     def _evaluate(self) -> None:
         """Scores the reported split with the selected weights. This is the only time it is looked at."""
-        network = open_run(self.run).network().to(self.device, memory_format=torch.channels_last)
+        network = placed(open_run(self.run).network(), self.device)
         batches = scoring_batches(self.dataset, self.parts.report, self.spec.preprocessing)
         logits, truth = compute_logits(network, batches, self.normalise, self.device)
         names = [c.name for c in self.dataset.classes]
@@ -313,121 +289,3 @@ class _Training:
             return "…"
         seconds = elapsed * (1 - part) / part
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def _claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
-    """Makes sure the folder is new, or a Run of the same arguments; `restart` empties a Run."""
-    if run.exists() and not run.is_dir():
-        raise UserError(f"{run}: is a file; --out names a folder")
-    if restart and is_run(run):
-        shutil.rmtree(run)
-    if is_run(run):
-        before = read_json(run / RECIPE).get("arguments", {})
-        now = json.loads(json.dumps(arguments.__dict__))
-        for name in now:
-            if before.get(name) != now[name]:
-                raise UserError(
-                    f"{run} was trained with {name} {before.get(name)!r}, now {now[name]!r}: "
-                    "use the same arguments to go on, another --out, or --restart"
-                )
-    elif run.is_dir():
-        strangers = {p.name for p in run.iterdir() if not p.name.endswith(".part")} - {SPEC, LABELS}
-        if strangers:  # spec and labels alone are what a kill leaves before the recipe is written
-            raise UserError(f"{run}: is not empty and not a run; choose another --out")
-    for leftover in run.rglob(".*.part"):  # of a write that was killed
-        leftover.unlink()
-
-
-def _make_spec(arguments: Arguments, dataset: Dataset, recipe: Recipe) -> Spec:
-    spec = create_spec(
-        arguments.model,
-        width=arguments.width,
-        resolution=arguments.resolution,
-        classes=len(dataset.classes),
-        dropout=recipe.dropout,
-        total_stride=arguments.total_stride,
-    )
-    if arguments.total_stride is None:
-        for limit, stride in SMALL_PICTURES.items():
-            if spec.resolution <= limit:
-                say(f"inputs of {spec.resolution} pixels: total stride {stride} in place of 32")
-                return create_spec(
-                    arguments.model,
-                    width=arguments.width,
-                    resolution=arguments.resolution,
-                    classes=len(dataset.classes),
-                    dropout=recipe.dropout,
-                    total_stride=stride,
-                )
-    return spec
-
-
-def _describe(spec: Spec, dataset: Dataset, parts: Roles) -> None:
-    whole = cost(spec)
-    say(
-        f"{spec.name} at {spec.resolution} px: {whole.macs / 1e6:.1f} M MACs, {whole.params / 1e6:.2f} M parameters, "
-        f"{len(dataset.classes)} classes"
-    )
-    say(
-        f"{len(parts.train)} images train, {len(parts.selection)} select the best epoch, "
-        f"{len(parts.report)} ({parts.report_name}) are reported at the end"
-    )
-    for note in (*dataset.notes, *parts.notes):
-        say(note)
-
-
-def _write_beginning(
-    run: Path, arguments: Arguments, spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe
-) -> None:
-    """Writes what is known before training; on a resume checks that the data is still the same."""
-    mark = fingerprint(dataset)
-    if is_run(run):
-        before = read_json(run / RECIPE)["data"]["fingerprint"]
-        if before != mark:
-            raise UserError(
-                f"the data at {arguments.data} changed since {run} was begun (fingerprint {before[:12]}, "
-                f"now {mark[:12]}): restore it, choose another --out, or --restart"
-            )
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(run / SPEC, spec.to_json())
-    write_json(run / LABELS, [_label(c) for c in dataset.classes])
-    counts = {"train": len(parts.train), "selection": len(parts.selection), "report": len(parts.report)}
-    write_json(
-        run / RECIPE,
-        {
-            "task": "classify",
-            "arguments": arguments.__dict__,
-            "recipe": recipe.to_json(),
-            "data": {
-                "path": str(Path(arguments.data)),
-                "fingerprint": mark,
-                "form": dataset.form,
-                "classes": len(dataset.classes),
-                "images": counts,
-                "report_name": parts.report_name,
-                "notes": [*dataset.notes, *parts.notes],
-            },
-            "versions": {"mobilenets": __version__, "torch": torch.__version__, "numpy": np.__version__}
-            | {"opencv": metadata.version("opencv-python-headless")},
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
-
-
-def _label(label: Any) -> dict[str, Any]:
-    row = {"name": label.name, "index": label.index, "wnid": label.wnid}
-    return {k: v for k, v in row.items() if v is not None}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise UserError(
-            f"device {name!r} is not available here; allowed: auto, cpu, and cuda where there is a GPU"
-        ) from None
-    return device

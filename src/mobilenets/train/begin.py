@@ -1,0 +1,160 @@
+"""What happens before the first step: the folder is claimed, the network chosen, what is known written down."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..arch.cost import cost
+from ..arch.registry import create_spec
+from ..arch.spec import Spec
+from ..atomic import write_json
+from ..console import say
+from ..data.dataset import Dataset
+from ..data.fingerprint import fingerprint
+from ..data.roles import Roles
+from ..errors import UserError
+from .recipe import Recipe
+from .run import LABELS, RECIPE, SPEC, is_run, read_json
+
+SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a user asked of `train`; the same arguments again go on with the same Run."""
+
+    data: str
+    model: str
+    labels: str | None
+    epochs: int | None
+    minutes: float | None
+    resolution: int | None
+    width: float | None
+    total_stride: int | None
+    batch_size: int | None
+    lr: float | None
+    seed: int
+    recipe: str
+    device: str
+
+
+def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
+    """Makes sure the folder is new, or a Run of the same arguments; `restart` empties a Run."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run}: is a file; --out names a folder")
+    if restart and is_run(run):
+        shutil.rmtree(run)
+    if is_run(run):
+        before = read_json(run / RECIPE).get("arguments", {})
+        now = json.loads(json.dumps(arguments.__dict__))
+        for name in now:
+            if before.get(name) != now[name]:
+                raise UserError(
+                    f"{run} was trained with {name} {before.get(name)!r}, now {now[name]!r}: "
+                    "use the same arguments to go on, another --out, or --restart"
+                )
+    elif run.is_dir():
+        strangers = {p.name for p in run.iterdir() if not p.name.endswith(".part")} - {SPEC, LABELS}
+        if strangers:  # spec and labels alone are what a kill leaves before the recipe is written
+            raise UserError(f"{run}: is not empty and not a run; choose another --out")
+    for leftover in run.rglob(".*.part"):  # of a write that was killed
+        leftover.unlink()
+
+
+def make_spec(arguments: Arguments, dataset: Dataset, recipe: Recipe) -> Spec:
+    """The network that was asked for, with the data's classes; for small pictures with fewer strides."""
+    settings: dict[str, Any] = {
+        "width": arguments.width,
+        "resolution": arguments.resolution,
+        "classes": len(dataset.classes),
+        "dropout": recipe.dropout,
+    }
+    spec = create_spec(arguments.model, **settings, total_stride=arguments.total_stride)
+    fitting = [stride for limit, stride in SMALL_PICTURES.items() if spec.resolution <= limit]
+    if arguments.total_stride is None and fitting:
+        say(f"inputs of {spec.resolution} pixels: total stride {fitting[0]} in place of 32 (--total-stride sets it)")
+        spec = create_spec(arguments.model, **settings, total_stride=fitting[0])
+    return spec
+
+
+def describe(spec: Spec, dataset: Dataset, parts: Roles) -> None:
+    """Prints the network, its cost, and which images do what."""
+    whole = cost(spec)
+    say(
+        f"{spec.name} at {spec.resolution} px: {whole.macs / 1e6:.1f} M MACs, {whole.params / 1e6:.2f} M parameters, "
+        f"{len(dataset.classes)} classes"
+    )
+    say(
+        f"{len(parts.train)} images train, {len(parts.selection)} select the best epoch, "
+        f"{len(parts.report)} ({parts.report_name}) are reported at the end"
+    )
+    for note in (*dataset.notes, *parts.notes):
+        say(note)
+
+
+def write_beginning(
+    run: Path, arguments: Arguments, spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe
+) -> None:
+    """Writes what is known before training; on a resume checks that the data is still the same."""
+    mark = fingerprint(dataset)
+    if is_run(run):
+        before = read_json(run / RECIPE)["data"]["fingerprint"]
+        if before != mark:
+            raise UserError(
+                f"the data at {arguments.data} changed since {run} was begun (fingerprint {before[:12]}, "
+                f"now {mark[:12]}): restore it, choose another --out, or --restart"
+            )
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / SPEC, spec.to_json())
+    write_json(run / LABELS, [_label(c) for c in dataset.classes])
+    counts = {"train": len(parts.train), "selection": len(parts.selection), "report": len(parts.report)}
+    write_json(
+        run / RECIPE,
+        {
+            "task": "classify",
+            "arguments": arguments.__dict__,
+            "recipe": recipe.to_json(),
+            "data": {
+                "path": str(Path(arguments.data)),
+                "fingerprint": mark,
+                "form": dataset.form,
+                "classes": len(dataset.classes),
+                "images": counts,
+                "report_name": parts.report_name,
+                "notes": [*dataset.notes, *parts.notes],
+            },
+            "versions": {"mobilenets": __version__, "torch": torch.__version__, "numpy": np.__version__}
+            | {"opencv": metadata.version("opencv-python-headless")},
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _label(label: Any) -> dict[str, Any]:
+    row = {"name": label.name, "index": label.index, "wnid": label.wnid}
+    return {k: v for k, v in row.items() if v is not None}
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises UserError when the device is not available."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(
+            f"device {name!r} is not available here; allowed: auto, cpu, and cuda where there is a GPU"
+        ) from None
+    return device
