@@ -6,29 +6,29 @@ from dataclasses import replace
 from typing import get_args
 
 from ..errors import UserError
-from .spec import ACTIVATIONS, Activation, Block, Padding, Spec
+from .check import check_choice, check_count, check_number
+from .spec import ACTIVATIONS, Activation, Block, Gate, Padding, Spec
 
 SMALLEST_RESOLUTION = 32
 
 
 def with_classes(spec: Spec, classes: int, *, background: bool = False) -> Spec:
     """`spec` with another number of labels; 0 leaves the classifier out."""
-    if classes < 0:
-        raise UserError(f"classes {classes} is out of range: allowed is 0 (no classifier) or more")
+    classes = check_count("classes", classes, 0, " (0: no classifier)")
+    if background and not classes:
+        raise UserError("a background class needs a classifier: allowed with background are 1 or more classes, not 0")
     return replace(spec, head=replace(spec.head, classes=classes, background=background))
 
 
 def with_dropout(spec: Spec, dropout: float) -> Spec:
     """`spec` with another dropout rate before the classifier."""
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout {dropout:g} is out of range: allowed is 0 or more and below 1")
+    dropout = check_number("dropout", dropout, least=0, below=1)
     return replace(spec, head=replace(spec.head, dropout=dropout))
 
 
 def with_resolution(spec: Spec, resolution: int) -> Spec:
     """`spec` for another square input, in pixels."""
-    if resolution < SMALLEST_RESOLUTION:
-        raise UserError(f"resolution {resolution} is out of range: allowed is {SMALLEST_RESOLUTION} or more")
+    resolution = check_count("resolution", resolution, SMALLEST_RESOLUTION, " pixels")
     return replace(spec, preprocessing=replace(spec.preprocessing, resolution=resolution))
 
 
@@ -39,15 +39,13 @@ def with_resolution_multiplier(spec: Spec, rho: float) -> Spec:
     >>> with_resolution_multiplier(mobilenet_v1(), 0.714).resolution
     160
     """
-    if not 0 < rho <= 10:
-        raise UserError(f"resolution multiplier {rho:g} is out of range: allowed is above 0 and at most 10")
+    rho = check_number("resolution multiplier", rho, above=0, most=10)
     return with_resolution(spec, round(224 * rho))
 
 
 def with_in_channels(spec: Spec, channels: int) -> Spec:
     """`spec` for images of 1, 3, 4 ... channels; mean and std of added channels are those of the first ones."""
-    if channels < 1:
-        raise UserError(f"input channels {channels} is out of range: allowed is 1 or more")
+    channels = check_count("input channels", channels, 1)
     pre = spec.preprocessing
     mean = tuple(pre.mean[i % len(pre.mean)] for i in range(channels))
     std = tuple(pre.std[i % len(pre.std)] for i in range(channels))
@@ -62,8 +60,7 @@ def with_in_channels(spec: Spec, channels: int) -> Spec:
 
 def with_activation(spec: Spec, act: Activation) -> Spec:
     """`spec` with one activation everywhere an activation stands, the hidden layer included."""
-    if act not in ACTIVATIONS:
-        raise UserError(f"unknown activation {act!r}; allowed: {', '.join(ACTIVATIONS)}")
+    check_choice("activation", act, ACTIVATIONS)
     blocks = tuple(b if b.kind == "attention" else replace(b, act=act) for b in spec.blocks)
     head = replace(spec.head, act=act) if spec.head.c_hidden else spec.head
     return replace(spec, blocks=blocks, head=head)
@@ -71,25 +68,37 @@ def with_activation(spec: Spec, act: Activation) -> Spec:
 
 def with_padding(spec: Spec, padding: Padding) -> Spec:
     """`spec` with symmetric padding or TensorFlow's `same`."""
-    if padding not in get_args(Padding):
-        raise UserError(f"unknown padding {padding!r}; allowed: {', '.join(get_args(Padding))}")
+    check_choice("padding", padding, get_args(Padding))
     return replace(spec, padding=padding)
+
+
+def with_squeeze_excite(spec: Spec, *, gate: Gate | None = None, act: Activation | None = None) -> Spec:
+    """`spec` with another gate (V3: hard sigmoid; many ports: sigmoid) or inner activation of squeeze-and-excite."""
+    if gate is not None:
+        check_choice("squeeze-and-excite gate", gate, get_args(Gate))
+        spec = replace(spec, se_gate=gate)
+    if act is not None:
+        check_choice("squeeze-and-excite activation", act, ACTIVATIONS)
+        spec = replace(spec, se_act=act)
+    return spec
 
 
 def with_norm(spec: Spec, *, eps: float | None = None, momentum: float | None = None) -> Spec:
     """`spec` with other BatchNorm constants; `momentum` is torch's (TensorFlow's decay is 1 - momentum)."""
-    if eps is not None and eps <= 0:
-        raise UserError(f"BatchNorm epsilon {eps:g} is out of range: allowed is above 0")
-    if momentum is not None and not 0 < momentum <= 1:
-        raise UserError(f"BatchNorm momentum {momentum:g} is out of range: allowed is above 0 and at most 1")
-    return replace(
-        spec,
-        norm=replace(
-            spec.norm,
-            eps=spec.norm.eps if eps is None else eps,
-            momentum=spec.norm.momentum if momentum is None else momentum,
-        ),
-    )
+    norm = spec.norm
+    if eps is not None:
+        norm = replace(norm, eps=check_number("BatchNorm epsilon", eps, above=0, below=1))
+    if momentum is not None:
+        norm = replace(norm, momentum=check_number("BatchNorm momentum", momentum, above=0, most=1))
+    return replace(spec, norm=norm)
+
+
+def folded(spec: Spec) -> Spec:
+    """`spec` without normalisation: what its weights are once BatchNorm is folded into the convolutions.
+
+    Attention keeps the normalisation of its input: a padded convolution and residual follow it, nothing precedes it.
+    """
+    return replace(spec, norm=replace(spec.norm, kind="none"))
 
 
 def with_output_stride(spec: Spec, output_stride: int) -> Spec:
@@ -98,8 +107,7 @@ def with_output_stride(spec: Spec, output_stride: int) -> Spec:
     The convolution that loses its stride keeps the dilation so far, those after it are dilated by the product of the
     strides removed (Chen et al. 2017, arXiv:1706.05587, and the DeepLab code).
     """
-    if output_stride not in (8, 16, 32):
-        raise UserError(f"output_stride {output_stride} is not possible; allowed: 8, 16, 32")
+    check_choice("output_stride", output_stride, (8, 16, 32))
     stride, rate = 1, 1
     blocks = []
     for block in spec.blocks:
@@ -120,11 +128,7 @@ def with_total_stride(spec: Spec, total_stride: int) -> Spec:
     strides = 1
     for block in spec.blocks:
         strides *= block.stride
-    allowed = [strides >> n for n in range(strides.bit_length())]
-    if total_stride not in allowed:
-        raise UserError(
-            f"total stride {total_stride} is not possible; allowed: {', '.join(map(str, allowed))} for {spec.name}"
-        )
+    check_choice(f"total stride of {spec.name}", total_stride, [strides >> n for n in range(strides.bit_length())])
     blocks: list[Block] = []
     for block in spec.blocks:
         if strides > total_stride and block.stride > 1:

@@ -6,7 +6,7 @@ attention's two matrix products stand beside it as `macs_attention`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .graph import Op, graph
@@ -60,7 +60,10 @@ def inverted_residual_macs(kernel: int, c_in: int, c_out: int, expansion: float,
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """One layer. `out` is (channels, height, width); `alive_bytes` what must be in memory while it runs, float32."""
+    """One layer. `out` is (channels, height, width); `alive_bytes` what must be in memory while it runs, float32.
+
+    `bytes_*` are its parameters, counted as in `Cost`.
+    """
 
     name: str
     kind: str
@@ -71,6 +74,9 @@ class LayerCost:
     macs_attention: int
     params: int
     alive_bytes: int
+    bytes_float32: int
+    bytes_float16: int
+    bytes_int8: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +101,28 @@ class Cost:
     bytes_float16: int
     bytes_int8: int
     peak_layer: str
-    layers: tuple[LayerCost, ...]
+    ops: tuple[Op, ...] = field(repr=False)
+    alive: tuple[int, ...] = field(repr=False)  # elements in memory while each operation runs
+
+    @property
+    def layers(self) -> tuple[LayerCost, ...]:
+        """The cost of each layer in the order they run."""
+        return tuple(_layer_cost(op, alive) for op, alive in zip(self.ops, self.alive))
 
     def to_json(self) -> dict[str, Any]:
         """The cost as plain data, layers included."""
-        data: dict[str, Any] = {k: getattr(self, k) for k in self.__slots__ if k not in ("layers", "input")}
+        left_out = ("input", "ops", "alive")
+        data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         data["input"] = list(self.input)
         data["resolution"] = self.input[1]
-        data["layers"] = [
-            {k: getattr(layer, k) for k in LayerCost.__slots__} | {"out": list(layer.out)} for layer in self.layers
-        ]
+        data["layers"] = [asdict(layer) | {"out": list(layer.out)} for layer in self.layers]
         return data
 
 
 def cost(spec: Spec, *, resolution: int | None = None, size: tuple[int, int] | None = None) -> Cost:
     """The cost of `spec` at its own resolution, another one, or a (height, width) `size`.
+
+    Raises UserError when the input is smaller than a convolution of the network.
 
     >>> from mobilenets.arch.v1 import mobilenet_v1
     >>> whole = cost(mobilenet_v1())
@@ -119,27 +132,31 @@ def cost(spec: Spec, *, resolution: int | None = None, size: tuple[int, int] | N
     height, width = size or (resolution or spec.resolution,) * 2
     ops = graph(spec, height, width)
     alive = live_elements(ops, spec.in_channels * height * width)
-    peak = max(range(len(ops)), key=alive.__getitem__)
-    params = sum(op.params for op in ops)
-    buffers = sum(op.buffers for op in ops)
-    weights, biases = _folded(spec, ops)
+    peak = max(alive)
+    macs = macs_attention = params = buffers = weights = biases = 0
+    for op in ops:
+        macs += op.macs
+        macs_attention += op.macs_attention
+        if op.params:
+            params += op.params
+            buffers += op.buffers
+            weights += op.weights
+            biases += op.biases
     return Cost(
         name=spec.name,
         input=(spec.in_channels, height, width),
-        macs=sum(op.macs for op in ops),
-        macs_attention=sum(op.macs_attention for op in ops),
+        macs=macs,
+        macs_attention=macs_attention,
         params=params,
         buffers=buffers,
-        activation_bytes=4 * alive[peak],
-        activation_bytes_int8=alive[peak],
+        activation_bytes=4 * peak,
+        activation_bytes_int8=peak,
         bytes_float32=4 * (params + buffers),
         bytes_float16=2 * (weights + biases),
         bytes_int8=weights + 4 * biases,
-        peak_layer=ops[peak].name,
-        layers=tuple(
-            LayerCost(o.name, o.kind, o.shape, o.kernel, o.stride, o.macs, o.macs_attention, o.params, 4 * a)
-            for o, a in zip(ops, alive)
-        ),
+        peak_layer=ops[alive.index(peak)].name,
+        ops=tuple(ops),
+        alive=tuple(alive),
     )
 
 
@@ -148,39 +165,33 @@ def live_elements(ops: list[Op], input_elements: int) -> list[int]:
 
     An operation's own inputs and output are alive together; a tensor dies after the last operation that reads it.
     """
+    last_use = {name: index for index, op in enumerate(ops) for name in op.inputs}
     sizes = {"input": input_elements}
-    last_use: dict[str, int] = {}
-    for index, op in enumerate(ops):
-        for name in op.inputs:
-            last_use[name] = index
     total = input_elements
     result = []
     for index, op in enumerate(ops):
         channels, height, width = op.shape
-        sizes[op.name] = channels * height * width
-        total += sizes[op.name]
+        sizes[op.name] = made = channels * height * width
+        total += made
         result.append(total)
-        for name in set(op.inputs):
+        for name in op.inputs:
             if last_use[name] == index:
-                total -= sizes[name]
+                total -= sizes.pop(name, 0)  # gone already where one tensor is both inputs
     return result
 
 
-def _folded(spec: Spec, ops: list[Op]) -> tuple[int, int]:
-    """Weights and biases once BatchNorm is folded into the convolutions."""
-    weights = biases = 0
-    for op in ops:
-        if op.kind in ("conv", "depthwise", "pointwise", "linear"):
-            c_out = op.shape[0]
-            per_channel = 2 * c_out if op.buffers else c_out
-            has_bias = op.name != "head.classifier" or spec.head.bias
-            attention = op.params and not op.buffers and op.kind == "pointwise" and _biasless(spec, op)
-            biases += 0 if attention or not has_bias else c_out
-            weights += op.params - (0 if attention or not has_bias else per_channel)
-        elif op.params:
-            weights += op.params
-    return weights, biases
-
-
-def _biasless(spec: Spec, op: Op) -> bool:
-    return op.block >= 0 and spec.blocks[op.block].kind == "attention"
+def _layer_cost(op: Op, alive: int) -> LayerCost:
+    return LayerCost(
+        name=op.name,
+        kind=op.kind,
+        out=op.shape,
+        kernel=op.kernel,
+        stride=op.stride,
+        macs=op.macs,
+        macs_attention=op.macs_attention,
+        params=op.params,
+        alive_bytes=4 * alive,
+        bytes_float32=4 * (op.params + op.buffers),
+        bytes_float16=2 * (op.weights + op.biases),
+        bytes_int8=op.weights + 4 * op.biases,
+    )

@@ -11,6 +11,7 @@ from ..errors import UserError
 from .spec import Block, Spec
 
 OpKind = Literal["conv", "depthwise", "pointwise", "linear", "pool", "scale", "add", "attention", "norm"]
+Pad = tuple[int, int, int, int]
 
 
 class Op(NamedTuple):
@@ -27,14 +28,22 @@ class Op(NamedTuple):
     params: int = 0
     buffers: int = 0  # BatchNorm's running statistics
     block: int = -1  # index of the block; -1 in the head
+    biases: int = 0  # biases once BatchNorm is folded into its convolution
+
+    @property
+    def weights(self) -> int:
+        """Parameters that are no bias, once BatchNorm is folded into its convolution."""
+        return self.params - self.biases - (self.buffers // 2 if self.biases else 0)
 
 
 def padded_size(size: int, kernel: int, stride: int, dilation: int, padding: str, pad: tuple[int, int] | None) -> int:
     """Output length of a convolution along one axis. Raises UserError when nothing is left."""
-    if padding == "same" and pad is None:
-        return -(-size // stride)
-    before, after = pad if pad is not None else ((kernel - 1) * dilation // 2,) * 2
-    length = size + before + after - dilation * (kernel - 1)
+    if pad is None:
+        if padding == "same":
+            return -(-size // stride)
+        length = size + (kernel - 1) * dilation // 2 * 2 - dilation * (kernel - 1)
+    else:
+        length = size + pad[0] + pad[1] - dilation * (kernel - 1)
     if length < 1:
         raise UserError(f"input of {size} pixels is too small for a {kernel}x{kernel} convolution")
     return (length - 1) // stride + 1
@@ -42,34 +51,43 @@ def padded_size(size: int, kernel: int, stride: int, dilation: int, padding: str
 
 def graph(spec: Spec, height: int | None = None, width: int | None = None) -> list[Op]:
     """The operations of `spec` in the order they run, for a (height, width) input; by default its own resolution."""
-    builder = _Builder(spec, height or spec.resolution, width or height or spec.resolution)
+    height = height or spec.resolution
+    builder = _Builder(spec, height, width or height)
     for index, block in enumerate(spec.blocks):
-        builder.block = index
+        builder.begin(index, block)
         getattr(builder, block.kind)(block)
-    builder.block = -1
     builder.head()
     return builder.ops
 
 
 class _Builder:
+    """Appends operations; `tensor` and `shape` are the name and size of what the last one made."""
+
     def __init__(self, spec: Spec, height: int, width: int) -> None:
         self.spec = spec
         self.ops: list[Op] = []
         self.tensor = "input"
         self.shape = (spec.in_channels, height, width)
-        self.block = -1
         self.batch_norm = spec.norm.kind == "batch"
+        self.padding = spec.padding
+
+    def begin(self, index: int, block: Block) -> None:
+        self.index = index
+        self.prefix = f"blocks.{index}."
+        self.strided = block.strided
 
     # one operation -----------------------------------------------------------------------------------------------
 
-    def _conv(self, block: Block, part: str, c_out: int, kernel: int = 1, *, depthwise: bool = False) -> None:
-        strided = part == block.strided
-        stride, dilation = (block.stride, block.dilation) if strided else (1, 1)
-        if not strided and kernel > 1:
-            dilation = block.dilation
-        self._add_conv(
-            part, c_out, kernel, stride, dilation, depthwise, block.pad if strided else None, part not in block.folded
-        )
+    def _emit(self, op: Op) -> str:
+        self.ops.append(op)
+        self.tensor, self.shape = op.name, op.shape
+        return op.name
+
+    def _conv(self, block: Block, part: str, c_out: int, kernel: int = 1, depthwise: bool = False) -> None:
+        """The convolution `part` of a block, with BatchNorm or a bias."""
+        stride, pad = (block.stride, block.pad) if part == self.strided else (1, None)
+        norm = self.batch_norm and part not in block.folded
+        self._add_conv(part, c_out, kernel, stride, block.dilation, depthwise, pad, norm)
 
     def _add_conv(
         self,
@@ -79,64 +97,49 @@ class _Builder:
         stride: int,
         dilation: int,
         depthwise: bool,
-        pad: tuple[int, int, int, int] | None,
+        pad: Pad | None,
         norm: bool,
     ) -> None:
         c_in, height, width = self.shape
         if kernel > 1 or stride > 1:
-            padding = self.spec.padding
-            height = padded_size(height, kernel, stride, dilation, padding, pad[2:] if pad else None)
-            width = padded_size(width, kernel, stride, dilation, padding, pad[:2] if pad else None)
+            height = padded_size(height, kernel, stride, dilation, self.padding, pad[2:] if pad else None)
+            width = padded_size(width, kernel, stride, dilation, self.padding, pad[:2] if pad else None)
         weights = c_out * kernel * kernel * (1 if depthwise else c_in)
-        norm = norm and self.batch_norm
+        params, buffers = (weights + 2 * c_out, 2 * c_out) if norm else (weights + c_out, 0)
         kind: OpKind = "depthwise" if depthwise else "pointwise" if kernel == 1 else "conv"
-        self._emit(
-            part,
-            kind,
-            (self.tensor,),
-            (c_out, height, width),
-            kernel=kernel,
-            stride=stride,
-            macs=weights * height * width,
-            params=weights + c_out * (2 if norm else 1),
-            buffers=2 * c_out if norm else 0,
-        )
-
-    def _emit(
-        self,
-        part: str,
-        kind: OpKind,
-        inputs: tuple[str, ...],
-        shape: tuple[int, int, int],
-        *,
-        kernel: int = 1,
-        stride: int = 1,
-        macs: int = 0,
-        macs_attention: int = 0,
-        params: int = 0,
-        buffers: int = 0,
-    ) -> str:
-        prefix = f"blocks.{self.block}" if self.block >= 0 else "head"
-        name = f"{prefix}.{part}"
+        name, shape, macs = self.prefix + part, (c_out, height, width), weights * height * width
         self.ops.append(
-            Op(name, kind, inputs, shape, kernel, stride, macs, macs_attention, params, buffers, self.block)
+            Op(name, kind, (self.tensor,), shape, kernel, stride, macs, 0, params, buffers, self.index, c_out)
         )
         self.tensor, self.shape = name, shape
-        return name
 
     def _squeeze_excite(self, block: Block) -> None:
-        scaled, shape = self.tensor, self.shape
-        self._emit("se.pool", "pool", (self.tensor,), (shape[0], 1, 1))
-        for part, c_out in (("se.reduce", block.c_se), ("se.expand", shape[0])):
-            c_in = self.shape[0]
-            self._emit(part, "pointwise", (self.tensor,), (c_out, 1, 1), macs=c_in * c_out, params=c_in * c_out + c_out)
-        self._emit("se.scale", "scale", (scaled, self.tensor), shape)
+        scaled, shape, prefix = self.tensor, self.shape, self.prefix
+        channels, squeezed = shape[0], block.c_se
+        weights = channels * squeezed
+        pooled = self._emit(Op(f"{prefix}se.pool", "pool", (scaled,), (channels, 1, 1), block=self.index))
+        for part, c_out in (("se.reduce", squeezed), ("se.expand", channels)):
+            pooled = self._emit(
+                Op(
+                    prefix + part,
+                    "pointwise",
+                    (pooled,),
+                    (c_out, 1, 1),
+                    macs=weights,
+                    params=weights + c_out,
+                    block=self.index,
+                    biases=c_out,
+                )
+            )
+        self._emit(Op(f"{prefix}se.scale", "scale", (scaled, pooled), shape, block=self.index))
 
     def _finish(self, block: Block, source: str) -> None:
+        """Layer scale and the residual sum, where the block has them."""
         if block.layer_scale:
-            self._emit("layer_scale", "scale", (self.tensor,), self.shape, params=block.c_out)
+            name = self.prefix + "layer_scale"
+            self._emit(Op(name, "scale", (self.tensor,), self.shape, params=block.c_out, block=self.index))
         if block.residual:
-            self._emit("add", "add", (source, self.tensor), self.shape)
+            self._emit(Op(self.prefix + "add", "add", (source, self.tensor), self.shape, block=self.index))
 
     # one block ---------------------------------------------------------------------------------------------------
 
@@ -183,52 +186,65 @@ class _Builder:
         self._finish(block, source)
 
     def attention(self, block: Block) -> None:
-        source = self.tensor
-        c_in, height, width = self.shape
-        normed = self._emit("norm", "norm", (source,), self.shape, params=2 * c_in, buffers=2 * c_in)
-        projected = []
-        for part, c_out in (("query", block.c_mid), ("key", block.key_dim), ("value", block.key_dim)):
-            self.tensor, self.shape = normed, (c_in, height, width)
-            if block.k_kv and part != "query":
-                self._add_conv(f"{part}_down", c_in, block.k_kv, block.kv_stride, 1, True, None, norm=True)
-            _, rows, columns = self.shape
-            projected.append(
-                self._emit(
-                    part,
-                    "pointwise",
-                    (self.tensor,),
-                    (c_out, rows, columns),
-                    macs=c_in * c_out * rows * columns,
-                    params=c_in * c_out,
-                )
-            )
-        keys = self.shape[1] * self.shape[2]
-        query, key, value = projected
-        products = block.c_mid * height * width * keys
-        self._emit("scores", "attention", (query, key), (block.heads, height * width, keys), macs_attention=products)
-        self._emit("mix", "attention", (self.tensor, value), (block.c_mid, height, width), macs_attention=products)
-        self._emit(
-            "output",
-            "pointwise",
-            (self.tensor,),
-            (block.c_out, height, width),
-            macs=block.c_mid * block.c_out * height * width,
-            params=block.c_mid * block.c_out,
-        )
+        source, index = self.tensor, self.index
+        c_in, height, width = shape = self.shape
+        name = self.prefix + "norm"
+        normed = self._emit(Op(name, "norm", (source,), shape, params=2 * c_in, buffers=2 * c_in, block=index))
+        query = self._project("query", block.c_mid)
+        key = self._key_or_value(block, "key", normed, shape)
+        value = self._key_or_value(block, "value", normed, shape)
+        positions, keys = height * width, self.shape[1] * self.shape[2]
+        macs = block.c_mid * positions * keys
+        for part, inputs, made in (
+            ("scores", (query, key), (block.heads, positions, keys)),
+            ("mix", (self.prefix + "scores", value), (block.c_mid, height, width)),
+        ):
+            self._emit(Op(self.prefix + part, "attention", inputs, made, macs_attention=macs, block=index))
+        self._project("output", block.c_out)
         self._finish(block, source)
+
+    def _key_or_value(self, block: Block, part: str, normed: str, shape: tuple[int, int, int]) -> str:
+        self.tensor, self.shape = normed, shape
+        if block.k_kv:
+            down = f"{part}_down"
+            norm = self.batch_norm and down not in block.folded
+            self._add_conv(down, block.c_in, block.k_kv, block.kv_stride, 1, True, None, norm)
+        return self._project(part, block.key_dim)
+
+    def _project(self, part: str, c_out: int) -> str:
+        """A 1x1 convolution without bias or normalisation."""
+        c_in, height, width = self.shape
+        weights = c_in * c_out
+        return self._emit(
+            Op(
+                self.prefix + part,
+                "pointwise",
+                (self.tensor,),
+                (c_out, height, width),
+                macs=weights * height * width,
+                params=weights,
+                block=self.index,
+            )
+        )
 
     def head(self) -> None:
         head = self.spec.head
-        self._emit("pool", "pool", (self.tensor,), (head.c_in, 1, 1))
+        self.index, self.prefix = -1, "head."
+        self._emit(Op("head.pool", "pool", (self.tensor,), (head.c_in, 1, 1)))
         if head.c_hidden:
-            self._add_conv("hidden", head.c_hidden, 1, 1, 1, False, None, norm=head.hidden_norm)
+            self._add_conv("hidden", head.c_hidden, 1, 1, 1, False, None, head.hidden_norm and self.batch_norm)
         if head.classes:
-            c_in, c_out = head.c_embedding, head.outputs
+            outputs = head.outputs
+            weights, biases = head.c_embedding * outputs, outputs * head.bias
+            shape = (outputs, 1, 1)
             self._emit(
-                "classifier",
-                "linear",
-                (self.tensor,),
-                (c_out, 1, 1),
-                macs=c_in * c_out,
-                params=c_in * c_out + c_out * head.bias,
+                Op(
+                    "head.classifier",
+                    "linear",
+                    (self.tensor,),
+                    shape,
+                    macs=weights,
+                    params=weights + biases,
+                    biases=biases,
+                )
             )

@@ -15,6 +15,7 @@ from .v1 import mobilenet_v1
 from .v2 import mobilenet_v2
 from .v3 import mobilenet_v3
 from .v4 import mobilenet_v4
+from .widths import check_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +64,34 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def parse_name(name: str) -> tuple[Architecture, float | None]:
-    """The architecture a name stands for and the width written into it (`mobilenet_v3_small_075`), if any.
+    """The architecture a name stands for and the width written into it, if any: 075 is 0.75, 0125 is 0.125.
 
     Raises UserError with near misses when there is none.
+
+    >>> architecture, width = parse_name("mobilenet_v3_small_075")
+    >>> architecture.name, width
+    ('mobilenet_v3_small', 0.75)
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name], None
-    match = re.fullmatch(r"(.+)_(\d{3})", name)
+    match = re.fullmatch(r"(.+)_(\d)(\d{2,})", name)
     if match and match[1] in ARCHITECTURES:
-        return ARCHITECTURES[match[1]], int(match[2]) / 100
+        return ARCHITECTURES[match[1]], float(f"{match[2]}.{match[3]}")
     near = difflib.get_close_matches(re.sub(r"mobilenet_?v?(?=\d)", "mobilenet_v", name.lower()), ARCHITECTURES, 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(ARCHITECTURES)}"
     raise UserError(f"unknown model {name!r}; {hint}")
+
+
+def name_with_width(name: str, width: float) -> str:
+    """The name that `parse_name` reads back: the width's digits with two or more decimals, none for 1.
+
+    >>> name_with_width("mobilenet_v2", 1.4), name_with_width("mobilenet_v2", 0.125), name_with_width("mobilenet_v2", 1)
+    ('mobilenet_v2_140', 'mobilenet_v2_0125', 'mobilenet_v2')
+    """
+    if width == 1:
+        return name
+    whole, decimals = f"{width:.12f}".split(".")
+    return f"{name}_{whole}{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def create_spec(
@@ -109,7 +126,7 @@ def create_spec(
     """
     architecture, named_width = parse_name(name)
     if width is not None and named_width is not None and width != named_width:
-        raise UserError(f"width {width:g} contradicts the name {name!r}: give one of the two")
+        raise UserError(f"width {width} contradicts the name {name!r}: give one of the two")
     own = {
         "channels_per_input": channels_per_input,
         "layer_multiplier": layer_multiplier,
@@ -119,15 +136,15 @@ def create_spec(
     }
     for setting, value in own.items():
         if value is not None and setting not in architecture.takes:
-            raise UserError(f"{architecture.name} has no setting {setting}")
-    chosen = width if width is not None else named_width
+            takes = ", ".join(architecture.takes) or "none of its own"
+            raise UserError(f"{architecture.name} has no setting {setting} ({value}); allowed: {takes}")
+    chosen = check_width(width) if width is not None else named_width
     spec = architecture.build(
         width=1.0 if chosen is None else chosen,
         profile=profile,
         **{setting: value for setting, value in own.items() if value is not None},
     )
-    if spec.width != 1.0:
-        spec = replace(spec, name=f"{architecture.name}_{round(spec.width * 100):03d}")
+    spec = replace(spec, name=name_with_width(architecture.name, spec.width))
     if resolution is not None and resolution_multiplier is not None:
         raise UserError("resolution and resolution_multiplier contradict each other: give one of the two")
     if resolution is not None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from ..errors import UserError
+from .records import record_from_json
 
 FORMAT = 1
 
@@ -25,6 +26,16 @@ Interpolation = Literal["area_linear", "bilinear", "bicubic"]
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 PROFILES: tuple[str, ...] = get_args(Profile)
+
+
+_STRIDED: dict[str, str] = {
+    "conv": "conv",
+    "separable": "depthwise",
+    "inverted": "depthwise",
+    "fused": "expand",
+    "universal": "depthwise_mid",
+    "attention": "",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +62,7 @@ class Block:
     k_start: int = 0
     k_mid: int = 0
     stride: int = 1
-    dilation: int = 1
+    dilation: int = 1  # of every kernel in the block
     act: Activation = "relu"
     linear: bool = False  # the last convolution has no activation
     residual: bool = False
@@ -67,10 +78,31 @@ class Block:
 
     @property
     def strided(self) -> str:
-        """The name of the convolution that carries `stride` (and `dilation`)."""
-        if self.kind == "universal":
-            return "depthwise_mid" if self.k_mid else "depthwise_start"
-        return {"conv": "conv", "fused": "expand", "attention": ""}.get(self.kind, "depthwise")
+        """The name of the convolution that carries `stride` and `pad`; attention has none."""
+        if self.kind == "universal" and not self.k_mid:
+            return "depthwise_start"
+        return _STRIDED[self.kind]
+
+    @property
+    def fault(self) -> str:
+        """Why no network can have this block, or an empty string."""
+        if min(self.c_in, self.c_mid, self.c_out, self.stride, self.dilation) < 1:
+            return "has a size, stride or dilation below 1"
+        if self.residual and (self.c_in != self.c_out or self.stride != 1):
+            return "has a residual but changes channels or resolution"
+        if self.kind == "attention":
+            if self.c_mid != self.heads * self.key_dim:
+                return f"has {self.c_mid} attention channels instead of {self.heads} heads x {self.key_dim}"
+            if self.stride != 1:
+                return "is attention with a stride"
+        elif self.kind == "universal":
+            if self.stride > 1 and not (self.k_start or self.k_mid):
+                return "has a stride but no depthwise convolution to carry it"
+        elif self.k_mid < 1:
+            return f"is of kind {self.kind} and has no kernel"
+        if self.kind == "separable" and self.c_mid % self.c_in:
+            return f"has {self.c_mid} depthwise channels, no multiple of its {self.c_in} input channels"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,11 +190,18 @@ class Spec:
         for index, block in enumerate(self.blocks):
             if block.c_in != channels:
                 raise UserError(f"{self.name}: block {index} takes {block.c_in} channels but gets {channels}")
-            if block.residual and (block.c_in != block.c_out or block.stride != 1):
-                raise UserError(f"{self.name}: block {index} has a residual but changes channels or resolution")
+            reason = block.fault
+            if reason:
+                raise UserError(f"{self.name}: block {index} {reason}")
             channels = block.c_out
         if self.head.c_in != channels:
             raise UserError(f"{self.name}: the head takes {self.head.c_in} channels but gets {channels}")
+        pre = self.preprocessing
+        if not len(pre.mean) == len(pre.std) == self.in_channels:
+            raise UserError(
+                f"{self.name}: {len(pre.mean)} means and {len(pre.std)} standard deviations do not fit "
+                f"{self.in_channels} input channels"
+            )
 
     @property
     def resolution(self) -> int:
@@ -195,15 +234,7 @@ class Spec:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise UserError(f"not a spec of format {FORMAT}: found {found!r}")
-        try:
-            parts = {k: v for k, v in data.items() if k != "format"}
-            parts["blocks"] = tuple(_block(row) for row in parts["blocks"])
-            parts["head"] = Head(**parts["head"])
-            parts["norm"] = Norm(**parts["norm"])
-            parts["preprocessing"] = Preprocessing(**_tuples(parts["preprocessing"]))
-            return cls(**parts)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"not a valid spec: {error}") from None
+        return record_from_json(cls, {key: value for key, value in data.items() if key != "format"}, "spec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,19 +250,6 @@ class Tap:
 
 
 _REQUIRED = ("kind", "c_in", "c_mid", "c_out")
-
-
-def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-
-
-def _block(row: dict[str, Any]) -> Block:
-    block = Block(**_tuples(row))
-    if block.kind not in get_args(Kind):
-        raise UserError(f"unknown block kind {block.kind!r}; allowed: {', '.join(get_args(Kind))}")
-    if block.act not in ACTIVATIONS:
-        raise UserError(f"unknown activation {block.act!r}; allowed: {', '.join(ACTIVATIONS)}")
-    return block
 
 
 def with_blocks(spec: Spec, blocks: tuple[Block, ...]) -> Spec:

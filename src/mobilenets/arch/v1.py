@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from ..errors import UserError
-from .profiles import V1_AUTHORS, conventions
+from .check import check_choice, check_count
+from .profiles import V1_AUTHORS, conventions, dropout
 from .spec import Block, Head, Profile, Spec
 from .widths import check_width, scale_v1
 
@@ -56,10 +56,8 @@ def mobilenet_v1(
     Raises UserError when the width is outside (0, 2] or a value is unknown.
     """
     width = check_width(width)
-    if channels_per_input < 1:
-        raise UserError(f"channels_per_input {channels_per_input} is out of range: allowed is 1 or more")
-    if variant not in ("standard", "shallow", "full_conv"):
-        raise UserError(f"unknown V1 variant {variant!r}; allowed: standard, shallow, full_conv")
+    channels_per_input = check_count("channels_per_input", channels_per_input, 1)
+    check_choice("V1 variant", variant, get_args(Variant))
     rows = [row for row in TABLE_1 if (row.c_in, row.c_out) != (512, 512)] if variant == "shallow" else list(TABLE_1)
     if variant == "shallow":  # the last 14x14 layer left is the one that enters 14x14 from 28x28
         rows[5] = rows[5]._replace(tap="c4")
@@ -70,7 +68,7 @@ def mobilenet_v1(
         generation=1,
         width=width,
         blocks=blocks,
-        head=Head(c_in=blocks[-1].c_out, dropout=0.001 if profile == "authors" else 0.0),
+        head=Head(c_in=blocks[-1].c_out, dropout=dropout(profile, V1_AUTHORS, 0.0)),
         **conventions(profile, V1_AUTHORS, resolution=224),
     )
 

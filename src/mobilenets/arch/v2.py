@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..errors import UserError
-from .profiles import V2_AUTHORS, conventions
+from .check import check_number
+from .profiles import V2_AUTHORS, conventions, dropout
 from .spec import Block, Head, Profile, Spec
 from .widths import check_width, make_divisible
 
@@ -53,15 +53,14 @@ def mobilenet_v2(
     Raises UserError when the width is outside (0, 2] or the layer multiplier outside (0, 4].
     """
     width = check_width(width)
-    if not 0 < layer_multiplier <= 4:
-        raise UserError(f"layer_multiplier {layer_multiplier:g} is out of range: allowed is above 0 and at most 4")
+    layer_multiplier = check_number("layer_multiplier", layer_multiplier, above=0, most=4)
     blocks = lower(TABLE_2, width, layer_multiplier, fixed_stem_and_head)
     return Spec(
         name="mobilenet_v2",
         generation=2,
         width=width,
         blocks=blocks,
-        head=Head(c_in=blocks[-1].c_out, dropout=0.2),
+        head=Head(c_in=blocks[-1].c_out, dropout=dropout(profile, V2_AUTHORS, 0.2)),
         **conventions(profile, V2_AUTHORS, resolution=224),
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from ..errors import UserError
-from .profiles import V3_AUTHORS, conventions
+from .check import check_choice, check_count
+from .profiles import V3_AUTHORS, conventions, dropout
 from .spec import Activation, Block, Head, Profile, Spec
 from .widths import check_width, make_divisible
 
@@ -84,10 +84,8 @@ def mobilenet_v3(
     Raises UserError on bad values.
     """
     width = check_width(width)
-    if size not in ("small", "large"):
-        raise UserError(f"unknown V3 size {size!r}; allowed: small, large")
-    if se_divisor < 1:
-        raise UserError(f"se_divisor {se_divisor} is out of range: allowed is 1 or more")
+    check_choice("V3 size", size, ("small", "large"))
+    se_divisor = check_count("se_divisor", se_divisor, 1)
     large = size == "large"
     rows = TABLE_1_LARGE if large else TABLE_2_SMALL
     conv, hidden = (LARGE_CONV, LARGE_HIDDEN) if large else (SMALL_CONV, SMALL_HIDDEN)
@@ -103,7 +101,7 @@ def mobilenet_v3(
             c_in=blocks[-1].c_out,
             c_hidden=make_divisible(hidden * max(1.0, width)),
             act=RE if minimal else HS,
-            dropout=0.2,
+            dropout=dropout(profile, V3_AUTHORS, 0.2),
         ),
         **conventions(profile, V3_AUTHORS, resolution=224),
     )
@@ -116,7 +114,8 @@ def lower(rows: tuple[Row, ...], conv: int, width: float, se_divisor: int, fixed
     authors' `expand_input`; scaling the printed exp size instead (torchvision) misses the paper's table 9.
     """
     stem = STEM_CHANNELS if fixed_stem else make_divisible(STEM_CHANNELS * width)
-    blocks = [Block(kind="conv", c_in=3, c_mid=stem, c_out=stem, k_mid=3, stride=2, act=HS)]
+    tap = "" if rows[0].s == 1 else "c1"  # V3-Small's first bneck leaves stride 2 to the stem alone
+    blocks = [Block(kind="conv", c_in=3, c_mid=stem, c_out=stem, k_mid=3, stride=2, act=HS, tap=tap)]
     for row in rows:
         c_in, c_out = blocks[-1].c_out, make_divisible(row.out * width)
         c_mid = make_divisible(c_in * row.exp_size / row.c_in)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ..errors import UserError
-from .profiles import V4_AUTHORS, conventions
+from .check import check_choice
+from .profiles import V4_AUTHORS, V4_CONV_SMALL_AUTHORS, Authors, conventions, dropout
 from .spec import Activation, Block, Head, Profile, Spec
 from .widths import check_width, make_divisible
 
@@ -221,21 +221,22 @@ Size = Literal["conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybr
 
 
 class Variant(NamedTuple):
-    """One column group of the paper: its table, the input size it was trained at, and its activation."""
+    """One table of the paper, the input size it was trained at, its activation, and the authors' conventions."""
 
     rows: tuple[Row, ...]
     resolution: int
     act: Activation
+    authors: Authors = V4_AUTHORS
 
 
 VARIANTS: dict[str, Variant] = {
-    "conv_small": Variant(CONV_SMALL, 224, "relu"),
+    "conv_small": Variant(CONV_SMALL, 224, "relu", V4_CONV_SMALL_AUTHORS),
     "conv_medium": Variant(CONV_MEDIUM, 256, "relu"),
     "conv_large": Variant(CONV_LARGE, 384, "relu"),
     "hybrid_medium": Variant(HYBRID_MEDIUM, 256, "relu"),
     "hybrid_large": Variant(HYBRID_LARGE, 384, "gelu"),
 }
-LAYER_SCALE = 1e-5  # initial value in the hybrids (timm and official/vision)
+LAYER_SCALE = 1e-5  # initial value in the hybrids: layer_scale_init_value in official/vision layers/nn_blocks.py
 
 
 def mobilenet_v4(size: Size, *, width: float = 1.0, profile: Profile = "default") -> Spec:
@@ -245,9 +246,8 @@ def mobilenet_v4(size: Size, *, width: float = 1.0, profile: Profile = "default"
     Raises UserError when the size is unknown or the width outside (0, 2].
     """
     width = check_width(width)
-    if size not in VARIANTS:
-        raise UserError(f"unknown V4 size {size!r}; allowed: {', '.join(VARIANTS)}")
-    rows, resolution, act = VARIANTS[size]
+    check_choice("V4 size", size, VARIANTS)
+    rows, resolution, act, authors = VARIANTS[size]
     blocks = lower(rows, width, act, layer_scale=LAYER_SCALE if size.startswith("hybrid") else 0.0)
     return Spec(
         name=f"mobilenet_v4_{size}",
@@ -259,9 +259,9 @@ def mobilenet_v4(size: Size, *, width: float = 1.0, profile: Profile = "default"
             c_hidden=make_divisible(HIDDEN_CHANNELS * max(1.0, width)),
             hidden_norm=True,
             act=act,
-            dropout=0.2,
+            dropout=dropout(profile, authors, 0.2),
         ),
-        **conventions(profile, V4_AUTHORS, resolution=resolution),
+        **conventions(profile, authors, resolution=resolution),
     )
 
 

@@ -1,17 +1,20 @@
-"""The papers' blocks as modules, each usable on its own: `DepthwiseSeparable(Block(...))`.
+"""The papers' blocks as modules, each usable on its own: `InvertedResidual(Block(kind="inverted", ...))`.
 
 Every block takes its absolute `Block` and the network's `Style` (normalisation, padding, gate), maps
 (N, c_in, H, W) to (N, c_out, ceil(H / stride), ceil(W / stride)), and names its convolutions as `arch.graph` does.
+Weights are torch's own initial ones; `nn.init.initialise_` sets others. A Block of another kind raises UserError.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..arch.spec import Activation, Block, Gate, Norm, Padding, Spec
+from ..arch.spec import Activation, Block, Gate, Kind, Norm, Padding, Spec
+from ..errors import UserError
 from .layers import ConvNormAct, LayerScale, activation, batch_norm, gate
 
 
@@ -31,7 +34,14 @@ class Style:
 
 
 class SqueezeExcite(nn.Module):
-    """Squeeze-and-excite (Hu et al. 2018; V3 section 5.3): x * gate(W2 act(W1 mean(x))), (N, C, H, W) both ways."""
+    """Squeeze-and-excite (Hu et al. 2018; V3 section 5.3): x * gate(W2 act(W1 mean(x))), (N, C, H, W) both ways.
+
+    W1 has `squeezed` outputs; both layers have a bias and no normalisation. The gate is within 0...1.
+
+    >>> import torch
+    >>> SqueezeExcite(72, 24)(torch.randn(2, 72, 28, 28)).shape
+    torch.Size([2, 72, 28, 28])
+    """
 
     def __init__(
         self, channels: int, squeezed: int, *, act: Activation = "relu", gate_name: Gate = "hard_sigmoid"
@@ -50,8 +60,14 @@ class SqueezeExcite(nn.Module):
 class _BlockModule(nn.Module):
     """What the blocks share: making a named convolution, the residual sum, squeeze-and-excite, layer scale."""
 
+    kind: ClassVar[Kind]
+
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__()
+        if block.kind != self.kind:
+            raise UserError(f"{type(self).__name__} cannot be of kind {block.kind!r}; allowed: {self.kind}")
+        if block.fault:
+            raise UserError(f"the {block.kind} block {block.fault}")
         self.block = block
         self.style = style or Style()
         self.residual = block.residual
@@ -90,7 +106,15 @@ class _BlockModule(nn.Module):
 
 
 class Conv(_BlockModule):
-    """A standard convolution with normalisation and activation."""
+    """A standard convolution with normalisation and activation. (N, c_in, H, W) -> (N, c_out, H / stride, W / stride).
+
+    >>> import torch
+    >>> stem = Conv(Block(kind="conv", c_in=3, c_mid=32, c_out=32, k_mid=3, stride=2, act="relu6"))
+    >>> stem(torch.randn(1, 3, 224, 224)).shape
+    torch.Size([1, 32, 112, 112])
+    """
+
+    kind = "conv"
 
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__(block, style)
@@ -102,7 +126,17 @@ class Conv(_BlockModule):
 
 
 class DepthwiseSeparable(_BlockModule):
-    """Depthwise convolution, then 1x1 (Howard et al. 2017, figure 3); V2's and V3's first block with a linear end."""
+    """Depthwise convolution, then 1x1 (Howard et al. 2017, figure 3); V2's and V3's first block with a linear end.
+
+    c_mid is c_in times the filters per input channel. (N, c_in, H, W) -> (N, c_out, H / stride, W / stride).
+
+    >>> import torch
+    >>> row = Block(kind="separable", c_in=64, c_mid=64, c_out=128, k_mid=3, stride=2, act="relu6")
+    >>> DepthwiseSeparable(row)(torch.randn(1, 64, 56, 56)).shape
+    torch.Size([1, 128, 28, 28])
+    """
+
+    kind = "separable"
 
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__(block, style)
@@ -116,7 +150,18 @@ class DepthwiseSeparable(_BlockModule):
 
 
 class InvertedResidual(_BlockModule):
-    """Expand, depthwise, squeeze-and-excite, linear projection (Sandler et al. 2018, table 1; V3, figure 4)."""
+    """Expand, depthwise, squeeze-and-excite, linear projection (Sandler et al. 2018, table 1; V3, figure 4).
+
+    (N, c_in, H, W) -> (N, c_out, H / stride, W / stride); inside it has c_mid channels. `linear` leaves the activation
+    after the projection out, the paper's linear bottleneck; `residual` adds the input.
+
+    >>> import torch
+    >>> row = Block(kind="inverted", c_in=40, c_mid=120, c_out=40, k_mid=5, c_se=32, linear=True, residual=True)
+    >>> InvertedResidual(row)(torch.randn(1, 40, 28, 28)).shape
+    torch.Size([1, 40, 28, 28])
+    """
+
+    kind = "inverted"
 
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__(block, style)
@@ -131,7 +176,17 @@ class InvertedResidual(_BlockModule):
 
 
 class FusedInvertedBottleneck(_BlockModule):
-    """Expansion by a full convolution, linear projection (V4's FusedIB; Tan & Le 2021)."""
+    """Expansion by a full convolution, linear projection (V4's FusedIB; Tan & Le 2021).
+
+    (N, c_in, H, W) -> (N, c_out, H / stride, W / stride).
+
+    >>> import torch
+    >>> row = Block(kind="fused", c_in=32, c_mid=128, c_out=48, k_mid=3, stride=2, linear=True)
+    >>> FusedInvertedBottleneck(row)(torch.randn(1, 32, 128, 128)).shape
+    torch.Size([1, 48, 64, 64])
+    """
+
+    kind = "fused"
 
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__(block, style)
@@ -148,7 +203,16 @@ class UniversalInvertedBottleneck(_BlockModule):
     """Two optional depthwise layers around the expansion (Qin et al. 2024, figure 4).
 
     k_start and k_mid: ExtraDW; k_mid alone: the inverted bottleneck; k_start alone: ConvNext-like; none: FFN.
+    The first depthwise layer has no activation; the stride is the middle one's, or the first one's where it is alone.
+    (N, c_in, H, W) -> (N, c_out, H / stride, W / stride).
+
+    >>> import torch
+    >>> row = Block(kind="universal", c_in=80, c_mid=480, c_out=160, k_start=3, k_mid=5, stride=2, linear=True)
+    >>> UniversalInvertedBottleneck(row)(torch.randn(1, 80, 32, 32)).shape
+    torch.Size([1, 160, 16, 16])
     """
+
+    kind = "universal"
 
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__(block, style)
@@ -174,21 +238,28 @@ class MobileMQA(_BlockModule):
     """Mobile multi-query attention with a residual (Qin et al. 2024, section 3.2, equation 1).
 
     All heads share one key and one value of `key_dim` channels; with `k_kv` keys and values are shrunk by a strided
-    depthwise convolution first. (N, C, H, W) -> (N, c_out, H, W).
+    depthwise convolution first. (N, c_in, H, W) -> (N, c_out, H, W).
+
+    >>> import torch
+    >>> row = Block(kind="attention", c_in=160, c_mid=256, c_out=160, heads=4, key_dim=64, k_kv=3, kv_stride=2)
+    >>> MobileMQA(row)(torch.randn(1, 160, 16, 16)).shape
+    torch.Size([1, 160, 16, 16])
     """
+
+    kind = "attention"
 
     def __init__(self, block: Block, style: Style | None = None) -> None:
         super().__init__(block, style)
         self.norm = batch_norm(block.c_in, self.style.norm)
         self.query = nn.Conv2d(block.c_in, block.heads * block.key_dim, 1, bias=False)
-        self.key_down = self._down()
+        self.key_down = self._down("key_down")
         self.key = nn.Conv2d(block.c_in, block.key_dim, 1, bias=False)
-        self.value_down = self._down()
+        self.value_down = self._down("value_down")
         self.value = nn.Conv2d(block.c_in, block.key_dim, 1, bias=False)
         self.output = nn.Conv2d(block.heads * block.key_dim, block.c_out, 1, bias=False)
         self.layer_scale = self._layer_scale()
 
-    def _down(self) -> nn.Module:
+    def _down(self, part: str) -> nn.Module:
         block, style = self.block, self.style
         if not block.k_kv:
             return nn.Identity()
@@ -198,7 +269,7 @@ class MobileMQA(_BlockModule):
             block.k_kv,
             stride=block.kv_stride,
             groups=block.c_in,
-            norm=style.norm,
+            norm=None if part in block.folded else style.norm,
             padding=style.padding,
         )
 
@@ -217,10 +288,13 @@ class MobileMQA(_BlockModule):
 
 
 BLOCKS: dict[str, type[_BlockModule]] = {
-    "conv": Conv,
-    "separable": DepthwiseSeparable,
-    "inverted": InvertedResidual,
-    "fused": FusedInvertedBottleneck,
-    "universal": UniversalInvertedBottleneck,
-    "attention": MobileMQA,
+    module.kind: module
+    for module in (
+        Conv,
+        DepthwiseSeparable,
+        InvertedResidual,
+        FusedInvertedBottleneck,
+        UniversalInvertedBottleneck,
+        MobileMQA,
+    )
 }

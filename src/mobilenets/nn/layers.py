@@ -41,6 +41,10 @@ class PaddedConv2d(nn.Conv2d):
 
     (N, C_in, H, W) -> (N, C_out, H', W'). `same` gives H' = ceil(H / stride) with the odd pixel of padding after,
     so at stride 2 its padding depends on the input size; `symmetric` pads (k - 1) * dilation // 2 on every side.
+
+    >>> layer = PaddedConv2d(3, 8, 3, stride=2, padding="same")
+    >>> layer(torch.zeros(1, 3, 224, 97)).shape
+    torch.Size([1, 8, 112, 49])
     """
 
     def __init__(
@@ -56,9 +60,10 @@ class PaddedConv2d(nn.Conv2d):
         padding: Padding = "symmetric",
         pad: Pad | None = None,
     ) -> None:
-        self.outer = padding == "same" and kernel > 1 and stride > 1
+        total = (kernel - 1) * dilation  # padding that keeps the size at stride 1
         self.pad = pad
-        inside = 0 if self.outer or pad is not None else (kernel - 1) * dilation // 2
+        self.outer = pad is None and padding == "same" and kernel > 1 and (stride > 1 or total % 2 == 1)
+        inside = 0 if self.outer or pad is not None else total // 2
         super().__init__(
             c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups, bias=bias, padding=inside
         )
@@ -117,8 +122,7 @@ class ConvNormAct(nn.Module):
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.norm(self.conv(x)))
-        return x
+        return self.act(self.norm(self.conv(x)))
 
 
 def batch_norm(channels: int, norm: Norm) -> nn.BatchNorm2d:
@@ -127,7 +131,10 @@ def batch_norm(channels: int, norm: Norm) -> nn.BatchNorm2d:
 
 
 class LayerScale(nn.Module):
-    """A learnt factor per channel. (N, C, H, W) -> (N, C, H, W)."""
+    """A learnt factor per channel. (N, C, H, W) -> (N, C, H, W).
+
+    Source: `MNV4LayerScale` in tensorflow/models official/vision/modeling/layers/nn_blocks.py.
+    """
 
     def __init__(self, channels: int, initial: float) -> None:
         super().__init__()

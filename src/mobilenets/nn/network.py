@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +19,21 @@ class Network(nn.Module):
     """A MobileNet built from its Spec.
 
     `forward`: (N, C, H, W) normalised float -> (N, outputs) logits, or the embedding where the Spec has no classes.
+    H and W are free: 32 or more, equal or not.
+
+    >>> import torch
+    >>> from mobilenets.arch.registry import create_spec
+    >>> network = build_network(create_spec("mobilenet_v3_small", classes=5)).eval()
+    >>> images = torch.randn(1, 3, 96, 128)
+    >>> network(images).shape, network.embed(images).shape
+    (torch.Size([1, 5]), torch.Size([1, 1024]))
+    >>> [(tap.name, tap.channels, tap.stride) for tap in network.taps]
+    [('c1', 16, 2), ('c2', 16, 4), ('c3', 24, 8), ('c4', 48, 16), ('c5', 96, 32)]
+    >>> network.features(images, ["c3"])["c3"].shape
+    torch.Size([1, 24, 12, 16])
+    >>> network.reset_head(2)
+    >>> network(images).shape
+    torch.Size([1, 2])
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -45,22 +59,23 @@ class Network(nn.Module):
         return x
 
     def features(self, x: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The tapped feature maps by name, in order, (N, channels, H / stride, W / stride) each.
+        """The tapped feature maps by name, in order, (N, channels, H / stride, W / stride) each, rounded up.
 
-        Raises UserError when a name is not among `taps`.
+        Layers after the last one wanted are not run. Raises UserError when a name is not among `taps`.
         """
         available = [tap.name for tap in self.taps]
-        wanted = available if names is None else list(names)
-        for name in wanted:
+        missing = set(available if names is None else names)
+        for name in missing:
             if name not in available:
                 raise UserError(f"no feature map {name!r} in {self.spec.name}; allowed: {', '.join(available)}")
         found: dict[str, Tensor] = {}
         for block, module in zip(self.spec.blocks, self.blocks):
+            if not missing:
+                break
             x = module(x)
-            if block.tap in wanted:
+            if block.tap in missing:
                 found[block.tap] = x
-                if len(found) == len(wanted):
-                    break
+                missing.remove(block.tap)
         return found
 
     def embed(self, x: Tensor) -> Tensor:
@@ -68,7 +83,10 @@ class Network(nn.Module):
         return self.head.embed(self.trunk(x))
 
     def reset_head(self, classes: int, *, background: bool = False) -> None:
-        """Replaces the classifier by a fresh one with `classes` labels (0: none); the rest keeps its weights."""
+        """Replaces the classifier by a fresh one with `classes` labels (0: none); the rest keeps its weights.
+
+        `spec` follows. Raises UserError when `classes` is negative.
+        """
         self.spec = with_classes(self.spec, classes, background=background)
         self.head.reset_classifier(self.spec.head)
         if self.head.classifier is not None:
@@ -107,10 +125,5 @@ class ClassifierHead(nn.Module):
 
 
 def build_network(spec: Spec) -> Network:
-    """The network of a Spec, freshly initialised by torch's global random generator."""
+    """The network of a Spec in training mode, freshly initialised by torch's global random generator."""
     return Network(spec)
-
-
-def folded(spec: Spec) -> Spec:
-    """`spec` without normalisation: what its weights are once BatchNorm is folded into the convolutions."""
-    return replace(spec, norm=replace(spec.norm, kind="none"))
