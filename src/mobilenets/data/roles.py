@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from mobilenets.data.groups import find_groups
 from mobilenets.data.records import Dataset, Sample
+from mobilenets.errors import UserError
+
+REPORT_FRACTION = 0.15  # of one folder without splits
+_SMALLEST_CLASS = 5  # images from which on a class gives at least one to what is held out
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Three disjoint parts of a dataset. Selection (early stopping, search) never sees what is reported."""
+    """Three disjoint parts of a dataset. Selection (early stopping, thresholds, search) never sees what is reported.
+
+    `report_name` is the split that is reported, as the data calls it; "test" where it was held out here.
+    """
 
     train: tuple[Sample, ...]
     selection: tuple[Sample, ...]
@@ -21,25 +31,143 @@ class Roles:
 
 
 def roles(dataset: Dataset, seed: int = 0, fraction: float = 0.1) -> Roles:
-    """The part of each sample. Deterministic by `seed`."""
+    """The part that each sample plays, the same for the same `seed`.
+
+    Train, val and test: val selects, test is reported. Train and one other: the other is reported, and `fraction` of
+    train selects. One split or none: 15 % are held out and reported, then `fraction` of the rest selects. What is held
+    out here is drawn class by class and in whole groups (near-duplicates, clips, sittings; see `groups.find_groups`),
+    and leaves every class at least one image to train on. Raises UserError where a class has none.
+    """
     splits = dataset.splits
     if splits == ("train", "val", "test"):
-        return Roles(dataset.of_split("train"), dataset.of_split("val"), dataset.of_split("test"), "test", ())
-    if splits in (("train", "val"), ("train", "test")):
-        train, selection = _hold_out(dataset.of_split("train"), seed, fraction)
-        return Roles(train, selection, dataset.of_split(splits[1]), splits[1], ())
-    rest, report = _hold_out(dataset.samples, seed, 2 * fraction)
-    train, selection = _hold_out(rest, seed + 1, fraction)
-    return Roles(train, selection, report, "test", ())
+        parts = (dataset.of_split("train"), dataset.of_split("val"), dataset.of_split("test"))
+        given = (f"selection: the val split, {len(parts[1])} images", f"report: the test split, {len(parts[2])} images")
+        return _checked(dataset, Roles(*parts, "test", given))
+    pool = dataset.of_split("train") if len(splits) == 2 and splits[0] == "train" else dataset.samples
+    ids, found = _groups(dataset, pool)
+    if len(pool) < len(dataset.samples):
+        report, report_name = dataset.of_split(splits[1]), splits[1]
+        notes = [f"report: the {report_name} split, {len(report)} images"]
+        rest = np.arange(len(pool))
+    else:
+        held = hold_out(_labels(pool), ids, REPORT_FRACTION, np.random.default_rng([seed, 1]))
+        report, report_name = tuple(pool[i] for i in np.flatnonzero(held)), "test"
+        notes = [_described("report", held, ids, "images")]
+        rest = np.flatnonzero(~held)
+    selected = hold_out(_labels(pool)[rest], ids[rest], fraction, np.random.default_rng([seed, 0]))
+    notes += [_described("selection", selected, ids[rest], "training images"), *found]
+    split_groups = _torn(selected, ids[rest])
+    if split_groups:
+        notes.append(f"{split_groups} groups had to be divided, because a class consists of little else")
+    train = tuple(pool[i] for i in rest[~selected])
+    selection = tuple(pool[i] for i in rest[selected])
+    return _checked(dataset, Roles(train, selection, report, report_name, tuple(notes)))
 
 
-def _hold_out(samples: tuple[Sample, ...], seed: int, fraction: float) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    by_class = defaultdict(list)
-    for sample in samples:
-        by_class[sample.label].append(sample)
-    held: set[Sample] = set()
-    for label in sorted(by_class):
-        members = by_class[label]
-        random.Random(seed).shuffle(members)
-        held.update(members[: min(len(members) - 1, round(fraction * len(members)))])
-    return tuple(s for s in samples if s not in held), tuple(s for s in samples if s in held)
+def hold_out(labels: np.ndarray, ids: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """bool (N,): about `fraction` of each class, in whole groups of equal `ids`, never all of a class.
+
+    Groups are met in random order, small ones (a quarter of what their classes shall give) before large ones, and
+    taken when that brings the classes nearer to their shares: many small groups measure better than one clip. A class
+    of five or more images that got nothing that way gives its smallest group, or, where that is more than half of a
+    class, single images.
+    """
+    draw = _Draw(labels, fraction)
+    order = np.argsort(ids, kind="stable")
+    groups = [group.tolist() for group in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1) if len(group)]
+    shuffled = [groups[place] for place in rng.permutation(len(groups)).tolist()]
+    for group in sorted(shuffled, key=lambda group: not draw.is_small(group)):
+        if draw.gain(group) > 0:
+            draw.take(group)
+    by_size = sorted(shuffled, key=len)
+    for label in draw.unserved():
+        mine = [group for group in by_size if any(draw.labels[i] == label for i in group)]
+        whole = next((group for group in mine if draw.leaves_half(group)), None)
+        if whole is not None:
+            draw.take(whole)
+        else:
+            single = rng.permutation([i for group in mine for i in group if draw.labels[i] == label]).tolist()
+            draw.take(single[: draw.wanted[label]])
+    held = np.zeros(len(labels), bool)
+    held[draw.held] = True
+    return held
+
+
+class _Draw:
+    """What is held out so far, class by class."""
+
+    def __init__(self, labels: np.ndarray, fraction: float) -> None:
+        self.labels = labels.tolist()
+        self.totals = np.bincount(labels).tolist()
+        self.wanted = [_share(total, fraction) for total in self.totals]
+        self.taken = [0] * len(self.totals)
+        self.held: list[int] = []
+
+    def is_small(self, group: list[int]) -> bool:
+        """Whether the group is at most a quarter of what each of its classes shall give."""
+        return len(group) == 1 or all(4 * n <= self.wanted[label] for label, n in self._counts(group).items())
+
+    def gain(self, group: list[int]) -> float:
+        """How much nearer to their shares the classes come with this group; 0 where one would lose its last image."""
+        gain = 0.0
+        for label, n in self._counts(group).items():
+            wanted, before, after = self.wanted[label], self.taken[label], self.taken[label] + n
+            if after >= self.totals[label]:
+                return 0.0
+            gain += ((before - wanted) ** 2 - (after - wanted) ** 2) / max(wanted, 1)
+        return gain
+
+    def leaves_half(self, group: list[int]) -> bool:
+        """Whether every class keeps at least half of its images without this group."""
+        return all(2 * (self.taken[k] + n) <= self.totals[k] for k, n in self._counts(group).items())
+
+    def take(self, group: list[int]) -> None:
+        """Holds the group out."""
+        self.held += group
+        for label, n in self._counts(group).items():
+            self.taken[label] += n
+
+    def unserved(self) -> list[int]:
+        """Classes that shall give something and have given nothing."""
+        return [label for label, wanted in enumerate(self.wanted) if wanted and not self.taken[label]]
+
+    def _counts(self, group: list[int]) -> dict[int, int]:
+        return Counter(self.labels[i] for i in group) if len(group) > 1 else {self.labels[group[0]]: 1}
+
+
+def _share(total: int, fraction: float) -> int:
+    """How many images a class of `total` shall give."""
+    if total < 2 or fraction <= 0:
+        return 0
+    share = int(fraction * total + 0.5)
+    return min(max(share, 1 if total >= _SMALLEST_CLASS else 0), total - 1)
+
+
+def _groups(dataset: Dataset, pool: Sequence[Sample]) -> tuple[np.ndarray, tuple[str, ...]]:
+    groups = find_groups(dataset, pool)
+    return groups.ids, groups.notes
+
+
+def _labels(samples: Sequence[Sample]) -> np.ndarray:
+    return np.array([sample.label for sample in samples], dtype=np.int64)
+
+
+def _described(name: str, held: np.ndarray, ids: np.ndarray, of: str) -> str:
+    groups = len(np.unique(ids[held]))
+    share = held.mean() if len(held) else 0.0
+    return f"{name}: {int(held.sum())} of {len(held)} {of} ({share:.0%}), by class and in {groups} whole groups"
+
+
+def _torn(held: np.ndarray, ids: np.ndarray) -> int:
+    """How many groups lie on both sides."""
+    return len(np.intersect1d(ids[held], ids[~held]))
+
+
+def _checked(dataset: Dataset, roles: Roles) -> Roles:
+    trained = {sample.label for sample in roles.train}
+    measured = {sample.label for sample in (*roles.selection, *roles.report)}
+    missing = sorted(measured - trained)
+    if missing:
+        name = dataset.classes[missing[0]].name
+        raise UserError(f"{dataset.root}: class {name!r} has images to measure but none to train on")
+    return roles
