@@ -34,12 +34,10 @@ def _turned(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray
 
 def _noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -> np.ndarray:
     """Smooth noise (H, W) in about -1…1 with `cells` (down, across) bumps."""
-    coarse = rng.uniform(-1, 1, (cells[0] + 3, cells[1] + 3)).astype(np.float32)
     # Drawn one cell too large on every side, so that the edges are as lively as the middle.
-    big = cv2.resize(coarse, (size * (cells[1] + 3) // cells[1] + 1, size * (cells[0] + 3) // cells[0] + 1),
-                     interpolation=cv2.INTER_CUBIC)  # fmt: skip
-    top, left = size // cells[0], size // cells[1]
-    return big[top : top + size, left : left + size]
+    coarse = rng.uniform(-1, 1, (cells[0] + 3, cells[1] + 3)).astype(np.float32)
+    x, y = _grid(size)
+    return cv2.remap(coarse, x * np.float32(cells[1]) + 0.5, y * np.float32(cells[0]) + 0.5, cv2.INTER_CUBIC)
 
 
 def _mix(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -144,7 +142,7 @@ def _clutter(rng: np.random.Generator, size: int) -> np.ndarray:
 def _cloth(rng: np.random.Generator, size: int) -> np.ndarray:
     u, v = _turned(rng, size)
     folds = np.sin(2 * np.pi * (rng.uniform(1, 4) * u + 0.35 * _noise(rng, size, (3, 3))))
-    count = size / rng.uniform(2.5, 5.0)
+    count = rng.uniform(18, 42)
     weave = np.sin(2 * np.pi * count * u) * np.sin(2 * np.pi * count * v)
     base = _colour(rng)
     return np.clip(base * (1 + 0.16 * folds + 0.10 * weave)[..., None], 0, 1).astype(np.float32)

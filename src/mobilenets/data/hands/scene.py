@@ -144,7 +144,7 @@ def sample_scene(seed: int, index: int, sign: str | None = None) -> Scene:
     skin = rng.uniform(0.0, 6.0)
     blush = np.clip(rng.normal(1.0, (0.025, 0.018, 0.03)), 0.92, 1.08)
     light = _light(rng)
-    fraction = rng.uniform(0.58, 0.93) * (0.93 if sign == "rock" else 1.0)
+    fraction = rng.uniform(0.58, 0.93) * (0.86 if sign == "rock" else 1.0)
     framing = Framing(rng.uniform(32.0, 90.0), fraction, rng.uniform(-1.0, 1.0, 2))
     sleeve = _sleeve(rng)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]

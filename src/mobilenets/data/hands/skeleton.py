@@ -152,28 +152,33 @@ def build_hand(pose: Pose, build: Build, sleeve_y: float | None) -> Hand:
     for name in FINGERS:
         j, r = joints[name], radii[name]
         add((j[0] + j[1]) / 2, (j[2] + j[3]) / 2, 1.02 * r[1], 0.92 * r[2], backs[name][1])
-    for row in _palm(joints, radii, thumb, wide, build.thickness):
+    for row in _palm(joints, radii, thumb, nail, wide, build.thickness):
         add(*row)
     for extra in (0.0, 0.55):
         for side in (1.0, -1.0):
-            start = np.array([side * 1.12, 0.9 if extra == 0 else -0.5, -0.05]) * wide
+            start = np.array([side * 1.05, 2.0 if extra == 0 else -0.5, -0.05]) * wide
             end = np.array([side * 1.75, _ARM_END, -0.3]) * wide
-            add(start, end, 1.38 * build.thickness + extra, 3.1 * build.thickness + extra, np.array([0.0, 0.0, -1.0]))
+            add(start, end, 1.33 * build.thickness + extra, 3.1 * build.thickness + extra, np.array([0.0, 0.0, -1.0]))
     a, b, ra, rb, back = zip(*rows)
     return Hand(np.array(a), np.array(b), np.array(ra), np.array(rb), np.array(back), sleeve_y)
 
 
 def _palm(
-    joints: dict[str, np.ndarray], radii: dict[str, np.ndarray], thumb: np.ndarray, wide: np.ndarray, thickness: float
+    joints: dict[str, np.ndarray],
+    radii: dict[str, np.ndarray],
+    thumb: np.ndarray,
+    nail: np.ndarray,
+    wide: np.ndarray,
+    thickness: float,
 ) -> list[tuple[np.ndarray, np.ndarray, float, float, np.ndarray]]:
     """The twelve round cones between the wrist and the fingers."""
     back = np.array([0.0, 0.0, -1.0])
     rows = []
     for x, name in zip((1.35, 0.45, -0.5, -1.35), joints):
         rows.append((np.array([x, 1.2, 0.0]) * wide, joints[name][0], 1.12 * thickness, radii[name][0] * 1.0, back))
-    rows.append(
-        (thumb[0], thumb[1], THUMB.radii[0] * thickness, THUMB.radii[1] * thickness, np.array([0.6, 0.0, -0.8]))
-    )
+    # The ball of the thumb twists from the palm's side to the nail's.
+    ball = 0.55 * np.array([0.6, 0.0, -0.8]) + 0.45 * _unit(nail)
+    rows.append((thumb[0], thumb[1], THUMB.radii[0] * thickness, THUMB.radii[1] * thickness, ball))
     heel = np.array([[-1.75, 1.9, 0.45], [-2.55, 6.2, 0.35]]) * wide
     rows.append((heel[0], heel[1], 1.3 * thickness, 1.05 * thickness, back))
     # The pad under the knuckles: what makes a palm look flat and full, and hides the roots of the fingers.

@@ -57,7 +57,8 @@ class Surface:
             weight, place, normals, cloth = field.surface(points[:, block])
             self.normals[:, block], self.skin[block] = normals, ~cloth
             # Between two bones their backs blend, or the joint would show as an edge of colour.
-            self.palmar[block] = -(weight * (back @ normals)).sum(axis=0)
+            wide = np.sqrt(weight)
+            self.palmar[block] = -(wide * (back @ normals)).sum(axis=0) / wide.sum(axis=0)
             weight[FILL] = 0.0  # what joints and creases are measured from are bones
             self.bone[block] = row = weight.argmax(axis=0)
             self.along[block] = np.take_along_axis(place, row[None], axis=0)[0]

@@ -151,9 +151,9 @@ def shadow(field: Field, points: np.ndarray, normals: np.ndarray, light: np.ndar
     direction = light.astype(np.float32)[:, None]
     seen = np.ones(points.shape[1], np.float32)
     lit = np.nonzero((normals * direction).sum(axis=0) > -0.25)[0]
-    origin = points[:, lit] + 0.08 * normals[:, lit]
+    origin = points[:, lit] + 0.12 * normals[:, lit]
     t = np.full(len(lit), 0.15, np.float32)
-    sharp = np.float32(9.0 - 6.0 * softness)
+    sharp = np.float32(11.0 - 5.0 * softness)
     part = np.ones(len(lit), np.float32)
     for _ in range(5):
         d = field.distance(origin + direction * t)
