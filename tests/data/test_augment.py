@@ -64,7 +64,7 @@ def test_rotation_by_a_half_turn() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.integers(20, 200), st.integers(20, 200))
 def test_a_crop_stays_inside_the_picture(seed: int, height: int, width: int) -> None:
-    """A picture whose coordinates are its colours comes back with coordinates that lie in it and cover the drawn area."""
+    """A picture whose coordinates are its colours comes back with coordinates inside the drawn area."""
     ys, xs = np.mgrid[0:height, 0:width]
     image = np.dstack([xs * 255 // (width - 1), ys * 255 // (height - 1), np.zeros_like(xs)]).astype(np.uint8)
     u = np.random.default_rng(seed).random(DRAWS, dtype=np.float32)

@@ -241,7 +241,7 @@ def test_a_corrupt_checkpoint_is_one_line(shapes: Path, tmp_path: Path, damage: 
 
 
 def test_full_disk_keeps_the_last_checkpoint(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fills while the second checkpoint is written: the first stays whole, and the training goes on from it."""
+    """The disk fills during the second checkpoint: the first stays whole, and the training goes on from it."""
     run = tmp_path / "run"
     original, count = checkpoint.save_file, 0
 
