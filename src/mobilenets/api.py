@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arch import adapt
@@ -55,19 +54,21 @@ def cost(
     >>> cost("mobilenet_v3_small", width=0.75).params
     2041872
     """
-    if isinstance(network, str) and not os.path.exists(network):
+    if isinstance(network, str) and os.sep not in network and not os.path.exists(network):
         return cost_of(
             create_spec(network, width=width, resolution=resolution, classes=1000 if classes is None else classes)
         )
-    spec = network if isinstance(network, Spec) else _spec_of_folder(Path(network))
+    if isinstance(network, Spec):
+        spec = network
+    else:
+        from .deploy.load import load
+
+        spec = load(network).spec
     if width is not None:
-        raise UserError(f"width {width:g} fits an architecture's name only; {network} has its width already")
+        named = spec.name if isinstance(network, Spec) else os.fspath(network)
+        raise UserError(f"width {width:g} fits an architecture's name only; {named} has its width already")
     if resolution is not None:
         spec = adapt.with_resolution(spec, resolution)
     if classes is not None:
         spec = adapt.with_classes(spec, classes, background=spec.head.background)
     return cost_of(spec)
-
-
-def _spec_of_folder(folder: Path) -> Spec:
-    raise UserError(f"{folder}: neither an architecture nor a folder that `train` or `export` wrote")
