@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from mobilenets.data.records import Files, is_clutter
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .records import Files, is_clutter
 
 MAX_MEMBER_BYTES = 512 * 2**20  # of one file inside an archive, as the archive declares it
 MAX_MEMORY_BYTES = 2 * 2**30  # of a compressed tar, which has no random access and is held in memory

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilenets.data.records import ClassLabel, Files
-from mobilenets.data.text import read_text
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .records import ClassLabel, Files
+from .text import read_text
 
 _NAME_HEADERS = ("class name", "name", "label", "class")
 _ID_HEADERS = ("class id", "id", "index", "label id")

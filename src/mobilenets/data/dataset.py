@@ -7,13 +7,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.data.archives import is_archive_name, open_archive
-from mobilenets.data.folders import read_folders
-from mobilenets.data.lists import find_lists, read_lists
-from mobilenets.data.records import ClassLabel, Dataset, Files, Sample, is_image_name
-from mobilenets.data.sources import FolderFiles
-from mobilenets.data.tables import Table, find_tables, read_labelled, read_table, with_columns
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .archives import is_archive_name, open_archive
+from .folders import read_folders
+from .lists import find_lists, read_lists
+from .records import ClassLabel, Dataset, Files, Sample, is_image_name
+from .sources import FolderFiles
+from .tables import Table, find_tables, read_labelled, read_table, with_columns
 
 __all__ = ["ClassLabel", "Dataset", "Sample", "open_dataset"]
 
@@ -48,14 +48,14 @@ def open_dataset(path: str | os.PathLike[str], *, labels: str | None = None, str
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     """The path itself, or the folder to which the public or rendered set of this name has been fetched."""
-    from mobilenets.data.public import PUBLIC_SETS, fetch
+    from .public import PUBLIC_SETS, fetch
 
     root = Path(path)
     if root.exists():
         return root
     name = os.fspath(path)
     if name == "hands":
-        from mobilenets.data.hands import prepare
+        from .hands import prepare
 
         return prepare()
     if name in PUBLIC_SETS:

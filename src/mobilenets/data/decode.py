@@ -7,7 +7,7 @@ import re
 import cv2
 import numpy as np
 
-from mobilenets.data.headers import Header, HeaderError, pnm_layout, read_header
+from .headers import Header, HeaderError, pnm_layout, read_header
 
 MAX_PIXELS = 178_956_970  # as Pillow refuses: twice the pixels of a quarter of a GiB of RGB
 

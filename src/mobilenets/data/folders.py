@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from mobilenets.data.records import SPLIT_ALIASES, ClassLabel, Dataset, Files, Sample, is_image_name
+from .records import SPLIT_ALIASES, ClassLabel, Dataset, Files, Sample, is_image_name
 
 Parts = tuple[str, ...]  # the folders of a relative path, outermost first
 _WNID_LENGTH = 9

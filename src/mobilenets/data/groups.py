@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilenets.data.near import Pairs, Prints, components, prints, similar_pairs
-from mobilenets.data.records import Dataset, Sample
-from mobilenets.data.sequences import Rule, sequence_rules
+from .near import Pairs, Prints, components, prints, similar_pairs
+from .records import Dataset, Sample
+from .sequences import Rule, sequence_rules
 
 MAX_SHARE = 0.5  # of a class that one group may hold: a rule that lumps more says nothing about this class
 _NEAR_SHARE, _NEAR_COUNT = 0.25, 10  # of a class in one group of near-duplicates before the tolerance is tightened

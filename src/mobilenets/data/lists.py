@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilenets.data.classtable import ClassTable, read_class_table
-from mobilenets.data.records import IMAGE_SUFFIXES, SPLIT_ALIASES, ClassLabel, Dataset, Files, Sample
-from mobilenets.data.text import parent_prefix, read_text, safe_relative
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .classtable import ClassTable, read_class_table
+from .records import IMAGE_SUFFIXES, SPLIT_ALIASES, ClassLabel, Dataset, Files, Sample
+from .text import parent_prefix, read_text, safe_relative
 
 _SUFFIX = "|".join(map(re.escape, sorted(IMAGE_SUFFIXES)))
-_LINE = re.compile(rf"(?P<path>.*(?:{_SUFFIX}))(?:\s*,\s*|\s+)(?P<rest>\S.*)", re.IGNORECASE)
+_LINE = re.compile(rf"(?P<path>.*(?:{_SUFFIX}))(?P<comma>\s*,\s*|\s+)(?P<rest>\S.*)", re.IGNORECASE)
 _COLUMNS = ("fine", "coarse")
 
 
@@ -45,8 +45,8 @@ def read_lists(root: Path, files: Files, names: list[str], labels: str | None = 
         raise UserError(f"labels {labels!r}: a list has {' and '.join(_COLUMNS)} labels")
     prefix = parent_prefix(names[0])
     entries = [entry for name in names for entry in _entries(root, files, name)]
-    table = read_class_table(root, files, prefix, _COLUMNS[column])
     keys = [_key(entry, column, root) for entry in entries]
+    table = read_class_table(root, files, prefix, _COLUMNS[column])
     classes, index = _classes(keys, entries, table, root)
     samples = []
     for entry, key in zip(entries, keys):
@@ -73,7 +73,7 @@ def _entries(root: Path, files: Files, name: str) -> list[_Entry]:
         if match is None:
             raise UserError(f"{root}: {where}: expected 'path of an image, class id', found {line[:60]!r}")
         rest = match["rest"]
-        parts = [part.strip() for part in (rest.split(",") if "," in rest else rest.split())]
+        parts = [part.strip() for part in (rest.split(",") if "," in match["comma"] + rest else rest.split())]
         entries.append(_Entry(where, match["path"].strip(), tuple(parts), _split_of(name)))
     return entries
 

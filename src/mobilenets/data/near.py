@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mobilenets.console import progress
-from mobilenets.data.cache import BlobCache
-from mobilenets.data.decode import ImageError, decode_image
-from mobilenets.data.records import Dataset, Sample
+from ..console import progress
+from .cache import BlobCache
+from .decode import ImageError, decode_image
+from .records import Dataset, Sample
 
 SHORT_BITS = 7  # of 64, at most, for a candidate
 LONG_BITS = 64  # of 256, at most, for a near-duplicate

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from mobilenets.arch.spec import Preprocessing
+    from ..arch.spec import Preprocessing
 
 _BLOCK = 16  # output pixels that share one slice of the input: their kernels overlap, so one matrix product does them
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilenets.data.groups import find_groups
-from mobilenets.data.records import Dataset, Sample
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .groups import find_groups
+from .records import Dataset, Sample
 
 REPORT_FRACTION = 0.15  # of one folder without splits
 _SMALLEST_CLASS = 5  # images from which on a class gives at least one to what is held out

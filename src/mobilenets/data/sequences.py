@@ -2,8 +2,8 @@
 
 Frames of one clip look alike without being near-duplicates, so a random split scores what the network remembers. File
 names often say it: `IMG_7079_MOV-12`, `clip3_frame_0012`, `…-1622730823329` (a time in milliseconds),
-`20220216_222108`, `youtube-17`. They may also say nothing (`0001.jpg`, `IMG_1234.jpg`, `Golden-Delicious_001.jpg`), so each rule is a
-claim that `groups.py` checks before it is believed.
+`20220216_222108`, `youtube-17`. They may also say nothing (`0001.jpg`, `IMG_1234.jpg`, `Golden-Delicious_001.jpg`),
+so each rule is a claim that `groups.py` checks before it is believed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mobilenets.data.records import Sample
+from .records import Sample
 
 SITTING_SECONDS = 300  # pictures by one source with no longer pause between them were taken in one sitting
 

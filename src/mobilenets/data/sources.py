@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mobilenets.data.records import is_clutter
+from .records import is_clutter
 
 
 class FolderFiles:

@@ -6,10 +6,10 @@ import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobilenets.data.classtable import ClassTable, read_class_table
-from mobilenets.data.records import SPLIT_ALIASES, ClassLabel, Dataset, Files, Sample, is_image_name
-from mobilenets.data.text import parent_prefix, read_text, safe_relative
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .classtable import ClassTable, read_class_table
+from .records import SPLIT_ALIASES, ClassLabel, Dataset, Files, Sample, is_image_name
+from .text import parent_prefix, read_text, safe_relative
 
 _COLUMNS = {
     "file": ("file", "filename", "file_name", "filepath", "path", "image", "image_path"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilenets.data.records import Files
-from mobilenets.errors import UserError
+from ..errors import UserError
+from .records import Files
 
 
 def read_text(root: Path, files: Files, name: str) -> str:
