@@ -1,0 +1,69 @@
+"""The page: one file that needs nothing but itself, without scripts and without the network."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from ... import __version__
+from ...atomic import write_text
+from .classes import per_class
+from .confusion import confusion
+from .costs import costs
+from .curves import curves
+from .facts import Facts, read_facts
+from .html import Child, Markup, join, tag
+from .mistakes import mistakes
+from .origin import data, reproduce, settings
+from .verdict import data_name, heading, verdict
+
+PARTS = (
+    ("curves", "Curves", curves),
+    ("confusion", "Confusion", confusion),
+    ("classes", "By class", per_class),
+    ("mistakes", "Mistakes", mistakes),
+    ("cost", "Cost", costs),
+    ("data", "Data", data),
+    ("settings", "Settings", settings),
+    ("reproduce", "Reproduce", reproduce),
+)
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the browser itself refuses any loading
+
+
+def write_report(run: Path) -> Path:
+    """The path of `report.html`, written into the Run from its files, all or nothing.
+
+    Works at any time after the training began; what is not there yet is said to be missing. The same files give the
+    same bytes. Raises UserError when a file of the Run is broken.
+    """
+    facts = read_facts(Path(run))
+    path = facts.path / "report.html"
+    write_text(path, render(facts))
+    return path
+
+
+def render(facts: Facts) -> str:
+    """The whole report as HTML."""
+    made = [(identity, name, part(facts)) for identity, name, part in PARTS]
+    links = [tag("a", name, at={"href": f"#{identity}"}) for identity, name, content in made if content]
+    return document(
+        f"{facts.spec.name} on {data_name(facts)}",
+        tag("header", tag("p.brand", "mobilenets", tag("span", "training report")), heading(facts), tag("nav", links)),
+        tag("main", verdict(facts), [content for _, _, content in made]),
+        tag("footer", f"Written by mobilenets {__version__} from the files of the run."),
+    )
+
+
+def document(title: str, *body: Child) -> Markup:
+    """A complete HTML document with the report's style inside."""
+    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    head = [
+        tag("meta", at={"charset": "utf-8"}),
+        tag("meta", at={"http-equiv": "Content-Security-Policy", "content": POLICY}),
+        tag("meta", at={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        tag("meta", at={"name": "color-scheme", "content": "light dark"}),
+        tag("title", title),
+        tag("style", Markup(style)),
+    ]
+    page = tag("html", tag("head", head), tag("body", *body), at={"lang": "en"})
+    return join([Markup("<!DOCTYPE html>\n"), page, "\n"])
