@@ -25,10 +25,10 @@ def counts(dataset: Dataset) -> dict[tuple[str | None, str], int]:
     return dict(collections.Counter((s.split, dataset.classes[s.label].name) for s in dataset.samples))
 
 
-def refusal(path: Path | str, **options: str) -> str:
+def refusal(path: Path | str, labels: str | None = None) -> str:
     """The one line with which `path` is refused."""
     with pytest.raises(UserError) as caught:
-        open_dataset(path, **options)
+        open_dataset(path, labels=labels)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
