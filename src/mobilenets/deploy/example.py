@@ -1,0 +1,85 @@
+"""The Python programs that a bundle carries: they need neither torch nor this package, and are run in the tests."""
+
+from __future__ import annotations
+
+from ..arch.spec import Preprocessing
+from ..data.preprocess import resized_sides
+
+_PROGRAM = '''\
+"""Says what pictures show: python {name} IMAGE...   It needs {needs}."""
+import json
+import sys
+from pathlib import Path
+
+{imports}
+
+HERE = Path(__file__).resolve().parent
+BUNDLE = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
+
+
+{resize}
+
+
+def load(path):
+    """The picture as the network takes it: uint8 RGB ({size}, {size}, 3)."""
+    {read}
+{fit}
+
+
+{setup}
+for path in sys.argv[1:]:
+    image = load(path)
+    logits = {run} / (BUNDLE["decision"]["temperature"] or 1.0)
+    scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    for i in np.argsort(-scores, kind="stable")[:5]:
+        print(path, BUNDLE["labels"][i]["name"], f"{{scores[i]:.4f}}", sep="\\t")
+'''
+
+_OPENCV_RESIZE = '''\
+def resize(image, height, width):
+    """Averages along a side that shrinks, interpolates along a side that grows, the shrinking first."""
+    h, w = image.shape[:2]
+    if min(height, h) * min(width, w) < h * w:
+        image = cv2.resize(image, (min(width, w), min(height, h)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)'''
+
+_PILLOW_RESIZE = '''\
+def resize(image, height, width):
+    """Pillow's antialiased kernel."""
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.{kernel}))'''
+
+_SHORTEST = """\
+    h, w = image.shape[:2]
+    long = int(max(h, w) * {short} / min(h, w) + 0.5)
+    image = resize(image, *(({short}, long) if h <= w else (long, {short})))
+    top, left = (image.shape[0] - {size}) // 2, (image.shape[1] - {size}) // 2
+    return np.ascontiguousarray(image[top : top + {size}, left : left + {size}])"""
+
+
+def python_example(preprocessing: Preprocessing, *, name: str, package: str, imports: str, setup: str, run: str) -> str:
+    """The source of a program for one runtime.
+
+    `setup` opens the file; `run` is the expression that gives the logits (C,) of `image`, uint8 (R, R, 3).
+    """
+    size = preprocessing.resolution
+    if preprocessing.interpolation == "area_linear":
+        library, importing, resize = "opencv-python-headless", "import cv2", _OPENCV_RESIZE
+        read = "image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)"
+    else:
+        library, importing = "pillow", "from PIL import Image, ImageOps"
+        resize = _PILLOW_RESIZE.format(kernel=preprocessing.interpolation.upper())
+        read = 'image = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))'
+    short = min(resized_sides(size, size, preprocessing))
+    squash = f"    return resize(image, {size}, {size})"
+    lines = sorted(["import numpy as np", importing, imports], key=lambda line: (line.startswith("from"), line))
+    return _PROGRAM.format(
+        name=name,
+        needs=f"numpy, {library} and {package}",
+        imports="\n".join(lines),
+        resize=resize,
+        size=size,
+        read=read,
+        fit=squash if preprocessing.resize == "squash" else _SHORTEST.format(short=short, size=size),
+        setup=setup,
+        run=run,
+    )

@@ -1,0 +1,250 @@
+"""The one loader: whatever names a network becomes a `Loaded`, and what it was taken for is printed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..arch.registry import create_spec
+from ..arch.spec import Preprocessing, Spec
+from ..console import say, warn
+from ..errors import UserError
+from .bundle import MANIFEST, Bundle, ModelFile, is_bundle, open_bundle
+from .manifest import run_provenance
+from .runtimes import Session, runtime
+
+if TYPE_CHECKING:
+    from ..nn.network import Network
+
+Kind = Literal["run", "bundle", "file", "architecture"]
+ACCEPTED = "a run folder, a bundle folder, a model file inside a bundle, or an architecture's name"
+
+
+@dataclass
+class Loaded:
+    """A network ready to be run.
+
+    `labels` has one dictionary for each logit: `name`, and `index` and `wnid` where known. `source` is where the
+    weights come from, as a bundle records it. `data` is the folder of images it was trained on, where that is known.
+    """
+
+    reference: str
+    kind: Kind
+    recognised: str
+    spec: Spec
+    labels: list[dict[str, Any]]
+    source: dict[str, Any]
+    make_network: Callable[[], Network] = field(repr=False)
+    make_session: Callable[[], Session] | None = field(default=None, repr=False)  # None: torch runs it
+    temperature: float | None = None
+    data: Path | None = None
+    data_labels: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each logit's class."""
+        return [row["name"] for row in self.labels]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Resize, crop and normalisation."""
+        return self.spec.preprocessing
+
+    @cached_property
+    def network(self) -> Network:
+        """The float32 torch network in evaluation mode, whatever runs `logits`."""
+        return self.make_network().eval()
+
+    @cached_property
+    def session(self) -> Session:
+        """What runs `logits`: the bundle's file in its own runtime, or torch."""
+        return TorchSession(self.network) if self.make_session is None else self.make_session()
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """uint8 RGB (N, R, R, 3) -> float32 (N, C)."""
+        return self.session.run(images)
+
+
+class TorchSession:
+    """A torch network run as a `Session`, normalised as in training."""
+
+    def __init__(self, network: Network) -> None:
+        import torch
+
+        from ..nn.placement import placed
+        from ..train.loop import Normaliser
+
+        self.network = placed(network, torch.device("cpu"))
+        self.normalise = Normaliser(network.spec.preprocessing, torch.device("cpu"))
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """uint8 RGB (N, R, R, 3) -> float32 logits (N, outputs)."""
+        import torch
+
+        with torch.inference_mode():
+            logits: np.ndarray = self.network(self.normalise(torch.from_numpy(np.ascontiguousarray(images)))).numpy()
+        return logits
+
+
+def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
+    """The network that `reference` names: a Run, a Bundle, a model file inside one, or an architecture.
+
+    It is printed what it was taken for. An architecture comes with random weights, so it is refused unless `random`.
+    Raises UserError, one line, for anything else.
+    """
+    name = os.fspath(reference)
+    path = Path(name)
+    if path.is_dir():
+        found = _folder(name, path)
+    elif path.exists():
+        found = _file(name, path)
+    else:
+        found = _architecture(name, random=random)
+    say(f"{name}: {found.recognised}")
+    if found.kind == "architecture":
+        warn("its weights are random: fit for measuring speed and size, its answers mean nothing")
+    return found
+
+
+def from_bundle(bundle: Bundle, model: ModelFile | None = None, *, reference: str | None = None) -> Loaded:
+    """The network of an opened Bundle; `logits` runs `model`, the bundle's first file where None."""
+    chosen = bundle.models[0] if model is None else model
+    spec = bundle.spec
+    what = f"{chosen.runtime} {chosen.precision} of a bundle, {_describe(spec)}"
+    return Loaded(
+        reference=reference or str(bundle.path),
+        kind="bundle" if model is None else "file",
+        recognised=what,
+        spec=spec,
+        labels=bundle.labels,
+        source=bundle.manifest["provenance"]["source"],
+        make_network=lambda: bundle_network(bundle),
+        make_session=lambda: runtime(chosen.runtime).open(bundle.path / chosen.path, None),
+        temperature=bundle.manifest["decision"]["temperature"],
+    )
+
+
+def bundle_network(bundle: Bundle) -> Network:
+    """The float32 network that a bundle's files were made from. Raises UserError when they are not as exported."""
+    from ..nn.network import build_network
+    from ..train.checkpoint import load_network_, load_tensors
+
+    bundle.check(bundle.weights.relative_to(bundle.path).as_posix())
+    tensors, _ = load_tensors(bundle.weights)
+    network = build_network(bundle.spec)
+    load_network_(network, tensors, bundle.weights)
+    return network.eval()
+
+
+def _folder(name: str, path: Path) -> Loaded:
+    from ..train.run import is_run
+
+    if (path / MANIFEST).is_file():
+        return from_bundle(open_bundle(path), reference=name)
+    if is_run(path):
+        return _run(name, path)
+    inside = [entry.name for entry in sorted(path.iterdir()) if entry.is_dir() and (is_bundle(entry) or is_run(entry))]
+    hint = f"; is {str(path / inside[0])!r} meant?" if inside else ""
+    raise UserError(f"{name}: a folder, but neither a run (spec.json, recipe.json) nor a bundle ({MANIFEST}){hint}")
+
+
+def _file(name: str, path: Path) -> Loaded:
+    from ..train.run import is_run
+
+    for folder in path.absolute().parents:
+        if is_bundle(folder):
+            return _bundle_file(name, path.absolute().relative_to(folder).as_posix(), folder)
+        if is_run(folder):
+            raise UserError(f"{name}: a file of the run {folder}; give the run's folder")
+    raise UserError(f"{name}: a file that lies in no bundle; a network is {ACCEPTED}")
+
+
+def _bundle_file(name: str, inside: str, folder: Path) -> Loaded:
+    bundle = open_bundle(folder)
+    for model in bundle.models:
+        if inside == model.path or inside in model.parts:
+            return from_bundle(bundle, model, reference=name)
+    if inside == MANIFEST:
+        return from_bundle(bundle, reference=name)
+    raise UserError(f"{name}: no model file; this bundle has {', '.join(model.path for model in bundle.models)}")
+
+
+def _run(name: str, path: Path) -> Loaded:
+    from ..train.run import EVALUATION, open_run, read_json
+
+    run = open_run(path)
+    network = run.network()
+    evaluated = path / EVALUATION
+    root = read_json(evaluated).get("data") if evaluated.is_file() else run.recipe.get("data", {}).get("path")
+    return Loaded(
+        reference=name,
+        kind="run",
+        recognised=f"a run, {_describe(run.spec)}",
+        spec=run.spec,
+        labels=_aligned(run.spec, run.labels, path),
+        source=run_provenance(run.recipe),
+        make_network=lambda: network,
+        data=Path(root) if root else None,
+        data_labels=run.recipe.get("arguments", {}).get("labels"),
+    )
+
+
+def _aligned(spec: Spec, labels: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """One label for each logit; the background class, where there is one, stands in front."""
+    if spec.head.background and len(labels) == spec.head.classes:
+        labels = [{"name": "background"}, *labels]
+    if len(labels) != spec.head.outputs:
+        raise UserError(f"{path}: {len(labels)} labels for a network with {spec.head.outputs} outputs")
+    return labels
+
+
+def _architecture(name: str, *, random: bool) -> Loaded:
+    if os.sep in name or "." in name or name.startswith("~"):
+        raise UserError(f"{name}: no such file or folder{_near(Path(name))}; a network is {ACCEPTED}")
+    try:
+        spec = create_spec(name)
+    except UserError as error:
+        near = _near(Path(name))
+        raise UserError(f"{error}{near}" if near else f"{name}: no such file or folder, and {error}") from None
+    if not random:
+        raise UserError(f"{name}: an architecture has random weights, so it has no answers to give; train it first")
+    return Loaded(
+        reference=name,
+        kind="architecture",
+        recognised=f"an architecture, {_describe(spec)}",
+        spec=spec,
+        labels=[{"name": f"class {index}", "index": index} for index in range(spec.head.outputs)],
+        source={"kind": "architecture", "name": name, "seed": 0},
+        make_network=lambda: _random_network(spec),
+    )
+
+
+def _random_network(spec: Spec) -> Network:
+    """Always the same random weights, and the caller's random numbers undisturbed."""
+    import torch
+
+    from ..nn.network import build_network
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_network(spec)
+
+
+def _near(path: Path) -> str:
+    try:
+        siblings = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"; is {str(path.parent / near[0])!r} meant?" if near else ""
+
+
+def _describe(spec: Spec) -> str:
+    return f"{spec.name} at {spec.resolution} px, {spec.head.classes} classes"

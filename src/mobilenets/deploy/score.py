@@ -1,0 +1,235 @@
+"""Labelled images through a network: which images, which class of the data is which logit, and the logits."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arch.spec import Preprocessing
+from ..console import progress, say, warn
+from ..data.dataset import ClassLabel, Dataset, Sample
+from ..data.decode import ImageError, decode_image
+from ..data.fingerprint import fingerprint
+from ..data.loader import ahead
+from ..data.preprocess import resize_and_crop
+from ..data.roles import roles
+from ..errors import UserError
+from .load import Loaded
+from .runtimes import Session
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The images to score, and what that part of the data is called."""
+
+    samples: tuple[Sample, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Logits float32 (N, C) of each session, labels int64 (N,) as places in the network's classes, names of N files.
+
+    `skipped` lists the images that could not be read: `file` and `error`.
+    """
+
+    logits: tuple[np.ndarray, ...]
+    labels: np.ndarray
+    files: list[str]
+    skipped: list[dict[str, str]]
+
+
+def score(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    sessions: Sequence[Session],
+    preprocessing: Preprocessing,
+    columns: Sequence[int],
+    what: str = "score",
+) -> Scored:
+    """Every image through every session, read once; unreadable ones are listed and left out.
+
+    `columns[i]` is the logit of the data's class i. Raises UserError when not one image could be read.
+    """
+    logits: list[list[np.ndarray]] = [[] for _ in sessions]
+    kept: list[Sample] = []
+    skipped: list[dict[str, str]] = []
+    with progress() as bar:
+        task = bar.add_task(what, total=len(samples), note="")
+        for images, used, broken in _batches(dataset, samples, preprocessing):
+            skipped += broken
+            kept += used
+            if used:
+                for session, rows in zip(sessions, logits):
+                    rows.append(session.run(images))
+            bar.update(task, advance=len(used) + len(broken))
+    if not kept:
+        first = f"; the first: {skipped[0]['file']}: {skipped[0]['error']}" if skipped else ""
+        raise UserError(f"{dataset.root}: not one of {len(samples)} images could be read{first}")
+    if skipped:
+        warn(
+            f"{len(skipped)} of {len(samples)} images could not be read and are left out, the first "
+            f"{skipped[0]['file']}: {skipped[0]['error']}"
+        )
+    labels = np.array([columns[sample.label] for sample in kept], np.int64)
+    return Scored(tuple(np.concatenate(rows) for rows in logits), labels, [s.name for s in kept], skipped)
+
+
+def _batches(
+    dataset: Dataset, samples: Sequence[Sample], preprocessing: Preprocessing
+) -> Iterator[tuple[np.ndarray, list[Sample], list[dict[str, str]]]]:
+    """(images uint8 (n, R, R, 3), their samples, the broken ones), decoded ahead in threads."""
+
+    def read(chunk: Sequence[Sample]) -> tuple[np.ndarray, list[Sample], list[dict[str, str]]]:
+        images, used, broken = [], [], []
+        for sample in chunk:
+            try:
+                images.append(resize_and_crop(decode_image(dataset.read(sample)), preprocessing))
+            except (ImageError, OSError) as error:
+                broken.append({"file": sample.name, "error": _reason(error)})
+            else:
+                used.append(sample)
+        size = preprocessing.resolution
+        return np.stack(images) if images else np.empty((0, size, size, 3), np.uint8), used, broken
+
+    chunks = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
+    yield from ahead(read, chunks, min(4, os.cpu_count() or 1))
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def map_classes(classes: Sequence[ClassLabel], labels: Sequence[dict[str, Any]], network: str) -> list[int]:
+    """For each class of the data the logit that stands for it: by index or wnid where both state it, else by name.
+
+    Names are compared as they are, then without case, with `_` as a space and up to the first comma (ImageNet's
+    synonyms). Raises UserError for a class that the network does not have, for a name that stands for several of its
+    classes, and for two classes of the data that would be the same class of the network.
+    """
+    columns = [_column(label, labels, network) for label in classes]
+    taken: dict[int, str] = {}
+    for label, column in zip(classes, columns):
+        if column in taken:
+            raise UserError(
+                f"the data's classes {taken[column]!r} and {label.name!r} are both {labels[column]['name']!r} "
+                f"of {network}; one of them must be renamed"
+            )
+        taken[column] = label.name
+    return columns
+
+
+def _column(label: ClassLabel, labels: Sequence[dict[str, Any]], network: str) -> int:
+    for key, value in (("index", label.index), ("wnid", label.wnid)):
+        if value is not None and any(key in row for row in labels):
+            found = [i for i, row in enumerate(labels) if row.get(key) == value]
+            if len(found) == 1:
+                return found[0]
+            if len(found) > 1:
+                raise UserError(f"{network} has {len(found)} classes of {key} {value!r}")
+    for form in (str, _plain, _first):
+        wanted = form(label.name)
+        found = [i for i, row in enumerate(labels) if form(row["name"]) == wanted]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise UserError(
+                f"the name {label.name!r} is ambiguous: it stands for the classes {', '.join(map(str, found))} of "
+                f"{network}; state an index or wnid for each class in the data"
+            )
+    shown = ", ".join(row["name"] for row in labels[:8]) + (f" … ({len(labels)})" if len(labels) > 8 else "")
+    raise UserError(f"the data's class {label.name!r} is none of the classes of {network}: {shown}")
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _first(name: str) -> str:
+    return _plain(name.split(",")[0])
+
+
+def choose(dataset: Dataset, split: str | None, loaded: Loaded) -> Choice:
+    """The images to score: those of `split`, else of test, else of val, else all; what was taken is printed.
+
+    Where the network was trained on this very data and the data has no splits, the part that training held out for
+    its report is taken, never training images silently. Raises UserError for a split that the data does not have.
+    """
+    trained = _was_trained_on(loaded, dataset)
+    if split is not None:
+        return _named(dataset, split, trained, loaded)
+    if trained:
+        parts = roles(dataset, seed=0)
+        say(f"{loaded.reference} was trained on this data: its {len(parts.report)} held-out images are scored")
+        return Choice(parts.report, parts.report_name)
+    for name in ("test", "val"):
+        if name in dataset.splits:
+            return Choice(dataset.of_split(name), name)
+    say(f"{dataset.root} has no test or val split: all {len(dataset.samples)} images are scored")
+    return Choice(dataset.samples, "all")
+
+
+def _named(dataset: Dataset, split: str, trained: bool, loaded: Loaded) -> Choice:
+    if split == "all":
+        if trained:
+            warn(f"{loaded.reference} was trained on part of these images: the score flatters it")
+        return Choice(dataset.samples, "all")
+    if not dataset.splits and trained:
+        parts = roles(dataset, seed=0)
+        held = {"train": parts.train, "val": parts.selection, "test": parts.report}
+    else:
+        held = {name: dataset.of_split(name) for name in dataset.splits}
+    if split not in held:
+        allowed = ", ".join((*held, "all"))
+        raise UserError(f"{dataset.root} has no split {split!r}; allowed: {allowed}")
+    if trained and split == "train":
+        warn(f"{loaded.reference} was trained on these images: the score flatters it")
+    elif trained and len(held) == 3 and split == "val":
+        warn(f"these images chose the weights of {loaded.reference}: the score flatters it a little")
+    return Choice(held[split], split)
+
+
+def _was_trained_on(loaded: Loaded, dataset: Dataset) -> bool:
+    """Whether the network's recorded data is this data. The contents are read only when all counts agree."""
+    known = loaded.source.get("data") or {}
+    counts = known.get("images") or {}
+    same = (
+        known.get("form") == dataset.form
+        and known.get("classes") == len(dataset.classes)
+        and sum(counts.values()) == len(dataset.samples)
+    )
+    if same and fingerprint(dataset) == known.get("fingerprint"):
+        return True
+    if loaded.data is not None and _inside(dataset.root, loaded.data):
+        warn(f"{dataset.root} is where {loaded.reference} was trained, changed since: training images may be scored")
+    return False
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether `path` is the folder itself or its training part."""
+    path, folder = path.resolve(), folder.resolve()
+    return path == folder or path.is_relative_to(folder / "train")
+
+
+def spread(samples: Sequence[Sample], limit: int | None) -> tuple[Sample, ...]:
+    """At most `limit` samples, evenly over each class in turn, so that a prefix of the data does not stand for all."""
+    if limit is None or len(samples) <= limit:
+        return tuple(samples)
+    by_class: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_class[sample.label].append(sample)
+    order = sorted(
+        (place / len(members), sample.label, sample.name, sample)
+        for members in by_class.values()
+        for place, sample in enumerate(members)
+    )
+    step = len(order) / limit
+    return tuple(order[int(index * step)][3] for index in range(limit))
