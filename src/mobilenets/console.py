@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ def console() -> Console:
     """The console on stderr that every message, table and progress bar uses."""
     from rich.console import Console
 
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True)  # whatever sys.stderr is when something is said
 
 
 def say(message: str) -> None:
