@@ -10,15 +10,16 @@ import pytest
 
 
 def write_shapes(root: Path, *, train: int = 40, val: int = 16, side: int = 40) -> Path:
-    """Class folders of noisy discs, squares and stripes: train/ and val/, `train` and `val` pictures of each class."""
+    """Class folders of reddish discs, greenish squares and bluish stripes on noise: train/ and val/, so many of each."""
     rng = np.random.default_rng(3)
     for split, count in (("train", train), ("val", val)):
-        for name in ("disc", "square", "stripes"):
+        for channel, name in enumerate(("disc", "square", "stripes")):
             folder = root / split / name
             folder.mkdir(parents=True)
             for index in range(count):
                 picture = rng.integers(0, 90, (side, side, 3)).astype(np.uint8)
-                colour = tuple(int(c) for c in rng.integers(120, 255, 3))
+                colour = [int(c) for c in rng.integers(60, 160, 3)]
+                colour[2 - channel] = 255
                 x, y = (int(v) for v in rng.integers(12, side - 12, 2))
                 if name == "disc":
                     cv2.circle(picture, (x, y), 9, colour, -1)

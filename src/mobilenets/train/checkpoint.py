@@ -65,6 +65,8 @@ def load_optimiser_(optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        if value.ndim == 4:  # as the weights lie, or every step converts
+            value = value.contiguous(memory_format=torch.channels_last)
         state.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 

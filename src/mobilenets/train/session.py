@@ -68,7 +68,9 @@ class Session:
         load_network_(self.network, under_prefix("network", tensors), run / LAST)
         load_optimiser_(self.optimiser, under_prefix("optimiser", tensors))
         if self.average is not None:
-            self.average.values = under_prefix("average", tensors)
+            saved = under_prefix("average", tensors)
+            for name, value in self.average.values.items():  # in the network's order, which a file does not keep
+                value.copy_(saved[name])
             self.average.steps = int(header["average_steps"])
         for name in ("epoch", "elapsed", "trained_seconds", "images", "finished", "best", "history"):
             setattr(self, name, header[name])

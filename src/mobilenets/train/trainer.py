@@ -89,13 +89,14 @@ def train(
         if threads < 1:
             raise UserError(f"threads {threads} is out of range: allowed is 1 or more")
         torch.set_num_threads(threads)
+    placement = choose_device(device)
     claim(run, arguments, restart=restart)
     dataset = open_dataset(data, labels=labels)
     parts = roles(dataset, seed=0)
     spec = make_spec(arguments, dataset, settings)
     describe(spec, dataset, parts)
     write_beginning(run, arguments, spec, dataset, parts, settings)
-    training = _Training(run, spec, dataset, parts, settings, arguments, choose_device(device))
+    training = _Training(run, spec, dataset, parts, settings, arguments, placement)
     return training.result()
 
 
