@@ -19,6 +19,7 @@ def train(
     minutes: float | None = None,
     resolution: int | None = None,
     width: float | None = None,
+    total_stride: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
     seed: int = 0,
@@ -42,6 +43,7 @@ def train(
         minutes: time to train in minutes, the learning rate's schedule included; with epochs, whichever ends first
         resolution: side of the square input in pixels, 32 or more
         width: width multiplier, above 0 and at most 2
+        total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         batch_size: images in a step
         lr: peak learning rate
         seed: of the weights, the order and the augmentation
@@ -61,6 +63,7 @@ def train(
         minutes=minutes,
         resolution=resolution,
         width=width,
+        total_stride=total_stride,
         batch_size=batch_size,
         lr=lr,
         seed=seed,
