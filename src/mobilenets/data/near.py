@@ -23,9 +23,9 @@ from .records import Dataset, Sample
 
 SHORT_BITS = 7  # of 64, at most, for a candidate
 LONG_BITS = 64  # of 256, at most, for a near-duplicate
-_COLOUR = 20.0  # mean difference of chroma, in levels, beyond which two pictures are not the same
+_COLOUR = 30.0  # mean difference of chroma, in levels, beyond which two pictures are not the same
 _GREY = 3.0  # mean chroma below which a picture counts as grey, and matches any colour
-_BUCKET = 512  # candidates compared per picture where very many share 16 bits
+_BUCKET = 512  # candidates that one picture is compared with where very many share 16 bits
 RECORD = np.dtype([("short", "<u8"), ("long", "<u8", 4), ("thumb", "u1", 48)])
 
 
@@ -89,19 +89,25 @@ def perceptual_print(image: np.ndarray) -> np.ndarray:
 
 
 def similar_pairs(records: np.ndarray, *, long_bits: int = LONG_BITS) -> Pairs:
-    """All pairs of RECORD (N,) that show the same picture, mirrored or not; exact within SHORT_BITS, in about N log N.
+    """All pairs of RECORD (N,) that show the same picture, mirrored or not; exact within SHORT_BITS, in N log N time.
 
     Two 64-bit hashes at most 7 bits apart agree, but for one bit, in one of their four 16-bit quarters: each quarter
-    and its 16 one-bit neighbours are looked up in a table. Where more than 512 pictures share a quarter (blank ones),
-    each is compared with 512 of them.
+    and its 16 one-bit neighbours are looked up in a table. Where more than 512 pictures share a quarter, each is
+    compared with the 512 that are nearest in order. Of pictures with equal prints (blank ones), each is paired with
+    the first alone.
     """
-    found = [_matches(records, mirrored, long_bits) for mirrored in (False, True)]
+    _, first, inverse = np.unique(records.view("V88"), return_index=True, return_inverse=True)
+    same = np.flatnonzero(first[inverse] != np.arange(len(records)))
+    found = [(first[inverse[same]], same, np.zeros(len(same), np.int64))]
+    for mirrored in (False, True):
+        a, b, distance = _matches(records[first], mirrored, long_bits)
+        found.append((np.minimum(first[a], first[b]), np.maximum(first[a], first[b]), distance))
     a, b, distance = (np.concatenate(parts) for parts in zip(*found))
     order = np.lexsort((distance, b, a))
     a, b, distance = a[order], b[order], distance[order]
-    first = np.ones(len(a), bool)
-    first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-    return Pairs(a[first], b[first], distance[first])
+    new = np.ones(len(a), bool)
+    new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return Pairs(a[new], b[new], distance[new])
 
 
 def components(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -158,19 +164,29 @@ def _matches(records: np.ndarray, mirrored: bool, long_bits: int) -> tuple[np.nd
 def _candidates(asked: np.ndarray, known: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields index arrays (into asked, into known) of hashes that agree in a quarter but for at most one bit."""
     for quarter in range(4):
-        keys = (known >> np.uint64(16 * quarter)).astype(np.uint16)
-        order = np.argsort(keys, kind="stable")
-        starts = np.searchsorted(keys[order], np.arange(65537))
-        wanted = (asked >> np.uint64(16 * quarter)).astype(np.uint16)
-        for flip in (0, *(1 << bit for bit in range(16))):
-            key = (wanted ^ np.uint16(flip)).astype(np.int64)
-            begin = starts[key]
-            count = np.minimum(starts[key + 1] - begin, _BUCKET)
-            for low in range(0, len(asked), 65536):  # at most 65536 * 512 candidates at a time, far fewer in practice
-                part = count[low : low + 65536]
+        turned, wanted = _quarter_first(known, quarter), _quarter_first(asked, quarter)
+        order = np.argsort(turned, kind="stable")
+        turned = turned[order]
+        starts = np.searchsorted(turned >> np.uint64(48), np.arange(65537, dtype=np.uint64))
+        for flip in (0, *(1 << bit for bit in range(48, 64))):
+            sought = wanted ^ np.uint64(flip)
+            key = (sought >> np.uint64(48)).astype(np.int64)
+            begin, count = starts[key], starts[key + 1] - starts[key]
+            full = np.flatnonzero(count > _BUCKET)  # there, the neighbours in the order of all 64 bits
+            middle = np.searchsorted(turned, sought[full]) - _BUCKET // 2
+            begin[full] = np.clip(middle, begin[full], begin[full] + count[full] - _BUCKET)
+            count[full] = _BUCKET
+            for low in range(0, len(asked), 16384):  # at most 16384 * 512 candidates at a time
+                part = count[low : low + 16384]
                 i = np.repeat(np.arange(low, low + len(part)), part)
                 within = np.arange(len(i)) - np.repeat(np.cumsum(part) - part, part)
                 yield i, order[begin[i] + within]
+
+
+def _quarter_first(hashes: np.ndarray, quarter: int) -> np.ndarray:
+    """The hashes turned so that the chosen 16 bits are the highest."""
+    shift = 16 * quarter
+    return hashes if shift == 0 else (hashes << np.uint64(shift)) | (hashes >> np.uint64(64 - shift))
 
 
 def _bits(words: np.ndarray) -> np.ndarray:
