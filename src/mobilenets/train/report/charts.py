@@ -107,12 +107,12 @@ def _y_axis(chart: Chart) -> Axis:
     values = [y for y in values if math.isfinite(y)] or [0.0, 1.0]
     low = min(values) if chart.y_from is None else chart.y_from
     high = max(values)
-    if high - low < 1e-12:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = (low - 0.5, high + 0.5) if chart.y_from is None else (low, low + 1.0)
     room = 0.04 * (high - low)
     low = low - room if chart.y_from is None else low
     high = high + room if chart.y_to is None else min(high + room, chart.y_to)
-    return Axis(low, high, chart.height - BOTTOM, TOP, ticks(low, high, 6 if chart.height > 200 else 3))
+    return Axis(low, high, chart.height - BOTTOM, TOP, ticks(low, high, 6 if chart.height > 200 else 4))
 
 
 def _grid(chart: Chart, x: Axis, y: Axis) -> list[Markup]:

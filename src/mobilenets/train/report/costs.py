@@ -15,7 +15,7 @@ from .html import Child, Markup, details, section, table, tag
 
 @dataclass(frozen=True)
 class Stage:
-    """Consecutive blocks whose outputs have one size. `out` is the last one's (channels, height, width)."""
+    """Consecutive blocks with outputs of one size. `name` is like "2–5" or "head", `out` (channels, height, width)."""
 
     name: str
     out: tuple[int, int, int]
@@ -62,14 +62,14 @@ def stages(layers: Sequence[LayerCost]) -> list[Stage]:
     for _, run in groupby(units, key=lambda item: (item[0] == "head", item[1][-1].out[1:])):
         blocks = list(run)
         first, last = blocks[0][0], blocks[-1][0]
-        name = first if first == last else f"{first.replace(' ', 's ')}–{last.rpartition(' ')[2]}"
+        name = first if first == last else f"{first}–{last}"
         found.append(_stage(name, [layer for _, members in blocks for layer in members]))
     return found
 
 
 def _unit(name: str) -> str:
     parts = name.split(".")
-    return f"block {parts[1]}" if parts[0] == "blocks" else parts[0]
+    return parts[1] if parts[0] == "blocks" else parts[0]
 
 
 def _stage(name: str, layers: Sequence[LayerCost]) -> Stage:
@@ -84,7 +84,7 @@ def _stage(name: str, layers: Sequence[LayerCost]) -> Stage:
 
 def _stage_table(rows: Sequence[Stage]) -> Markup:
     body = [(row.name, _shape(row.out), *figures) for row, figures in zip(rows, _figures(rows))]
-    return table(("Stage", "Output", "MACs", "Parameters", "Memory"), body, style="costs")
+    return table(("Blocks", "Output", "MACs", "Params", "Memory"), body, style="costs stages")
 
 
 def _layer_table(rows: Sequence[LayerCost]) -> Markup:

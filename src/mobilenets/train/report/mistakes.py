@@ -18,7 +18,7 @@ from ...errors import UserError
 from .bars import bar
 from .facts import Facts
 from .figures import count, percent, plural
-from .html import Child, Markup, section, tag
+from .html import Markup, section, tag
 
 SHOWN = 24
 SIDE, QUALITY = 176, 82  # pixels and JPEG quality of a thumbnail: sharp on a phone, about 8 kB
@@ -35,10 +35,8 @@ def mistakes(facts: Facts) -> Markup:
         text = f"None: all {count(evaluation['images'])} images are right." if not wrong else "None were recorded."
         return section("mistakes", "Mistakes", tag("p.lead", text))
     rows = rows[:SHOWN]
-    said: list[Child] = [
-        f"The {len(rows)} most confident of {plural(wrong, 'wrong answer')}. " if len(rows) > 1 else ""
-    ]
-    said.append("Look here for wrong labels, doubtful pictures, and what the training images lack.")
+    most = f"The {len(rows)} most confident of {plural(wrong, 'wrong answer')}. " if len(rows) > 1 else ""
+    said = most + "Look here for wrong labels, doubtful pictures, and what the training images lack."
     dataset, note = _open_data(facts)
     tiles = [_tile(row, picture) for row, picture in zip(rows, _pictures(facts, rows, dataset))]
     return section(

@@ -7,8 +7,8 @@ from typing import Any
 
 from .bars import scale
 from .facts import Facts
-from .figures import ABSENT, count, duration, interval, percent, plural, short
-from .html import Child, Markup, join, tag
+from .figures import count, duration, interval, percent, plural, short
+from .html import Child, Markup, tag
 
 
 def heading(facts: Facts) -> Markup:
@@ -62,28 +62,32 @@ def _commonest(evaluation: dict[str, Any]) -> tuple[str, float] | None:
 
 
 def _unscored(facts: Facts) -> list[Child]:
-    split = facts.data.get("report_name", "report")
+    later = tag("p", "The ", tag("b", facts.data.get("report_name", "reported")), " split is scored once, at the end.")
     best = facts.best
-    lines: list[Child] = [
-        tag("p.eyebrow", "Not scored yet"),
-        tag("p.number.pending", ABSENT),
-        tag("p", "The ", tag("b", split), " split is scored once, when training has ended."),
-    ]
     if best is None:
-        return [*lines, tag("p.quiet", "No epoch is finished yet.")]
-    so_far = f"{len(facts.epochs)} of {facts.planned}" if facts.planned else f"{len(facts.epochs)}"
+        return [tag("p.eyebrow", "Not scored yet"), tag("p", "No epoch is finished yet."), later]
+    done = f"{len(facts.epochs)} of {facts.planned}" if facts.planned else f"{len(facts.epochs)}"
+    low, high = best.get("val_top1_interval") or (best["val_top1"], best["val_top1"])
     return [
-        *lines,
-        tag("p", f"After {so_far} epochs, the best top-1 on the selection images is ", _selection_score(best), "."),
-        tag("p.quiet", "Epochs are chosen by that number, so it is a little too high."),
+        tag("p.eyebrow", "Not scored yet; the best ", tag("b", "selection"), " top-1 so far"),
+        tag("p.number.pending", percent(best["val_top1"])),
+        scale(best["val_top1"], low, high, None),
+        tag("p", f"After {done} epochs: ", _selection_score(best), ", reached in epoch ", best["epoch"], "."),
+        later,
+        tag("p.quiet", "Epochs are chosen by their selection score, so it is a little too high."),
     ]
 
 
-def _selection_score(row: dict[str, Any]) -> Markup:
+def _selection_score(row: dict[str, Any]) -> list[Child]:
     score = tag("b", percent(row["val_top1"]))
     if "val_top1_interval" not in row:
-        return score
-    return join([score, f" ({interval(*row['val_top1_interval'])}, {plural(row['val_images'], 'image')})"])
+        return [score]
+    return [
+        score,
+        " (",
+        tag("span.rate", interval(*row["val_top1_interval"])),
+        f", {plural(row['val_images'], 'image')})",
+    ]
 
 
 def _selected(facts: Facts) -> list[Child]:
@@ -91,8 +95,8 @@ def _selected(facts: Facts) -> list[Child]:
     if best is None:
         return ["These images were scored once."]
     return [
-        f"These images were scored once, at the end. Epoch {best['epoch']} of {len(facts.epochs)} was chosen on others: "
-        "top-1 ",
+        "These images were scored once, at the end. "
+        f"Epoch {best['epoch']} of {len(facts.epochs)} was chosen on others: top-1 ",
         _selection_score(best),
         ".",
     ]
