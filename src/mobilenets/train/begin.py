@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..data.dataset import Dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles
 from ..errors import UserError
-from .recipe import Recipe
+from .recipe import Changes, Recipe
 from .run import LABELS, RECIPE, SPEC, is_run, read_json
 
 SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
@@ -36,16 +36,19 @@ class Arguments:
     data: str
     model: str
     labels: str | None
-    epochs: int | None
     minutes: float | None
     resolution: int | None
     width: float | None
     total_stride: int | None
-    batch_size: int | None
-    lr: float | None
     seed: int
     recipe: str
+    changes: Changes
     device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat plain data: the changes stand beside the rest, under the names of the command line."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "changes"}
+        return own | asdict(self.changes)
 
 
 def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
@@ -56,7 +59,7 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
         shutil.rmtree(run)
     if is_run(run):
         before = read_json(run / RECIPE).get("arguments", {})
-        now = json.loads(json.dumps(arguments.__dict__))
+        now = json.loads(json.dumps(arguments.to_json()))
         for name in now:
             if before.get(name) != now[name]:
                 raise UserError(
@@ -71,19 +74,20 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
         leftover.unlink()
 
 
-def make_spec(arguments: Arguments, dataset: Dataset, recipe: Recipe) -> Spec:
+def make_spec(arguments: Arguments, dataset: Dataset) -> Spec:
     """The network that was asked for, with the data's classes; for small pictures with fewer strides."""
     settings: dict[str, Any] = {
         "width": arguments.width,
         "resolution": arguments.resolution,
         "classes": len(dataset.classes),
-        "dropout": recipe.dropout,
     }
     spec = create_spec(arguments.model, **settings, total_stride=arguments.total_stride)
     fitting = [stride for limit, stride in SMALL_PICTURES.items() if spec.resolution <= limit]
     if arguments.total_stride is None and fitting:
         say(f"inputs of {spec.resolution} pixels: total stride {fitting[0]} in place of 32 (--total-stride sets it)")
         spec = create_spec(arguments.model, **settings, total_stride=fitting[0])
+    if fitting:  # a small picture is used whole: enlarging it to cut its border away loses what there is
+        spec = replace(spec, preprocessing=replace(spec.preprocessing, crop_fraction=1.0))
     return spec
 
 
@@ -123,7 +127,7 @@ def write_beginning(
         run / RECIPE,
         {
             "task": "classify",
-            "arguments": arguments.__dict__,
+            "arguments": arguments.to_json(),
             "recipe": recipe.to_json(),
             "data": {
                 "path": str(Path(arguments.data)),

@@ -42,7 +42,6 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     label_smoothing: float = 0.1
     ema_epochs: float = 1.0
-    dropout: float | None = None  # None: the architecture's own
     store: float = 1.15  # decoded images are kept at this multiple of the resolution
 
     def to_json(self) -> dict[str, Any]:
@@ -81,26 +80,81 @@ def sgd() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"default": default, "strong": strong, "sgd": sgd}
+def small_pictures() -> Recipe:
+    """For pictures of up to 48 pixels, as CIFAR's: hardly smaller crops, no rotation, which would only blur them."""
+    return Recipe(name="small_pictures", augmentation=Augmentation(scale=(0.5, 1.0), colour=0.3))
 
 
-def named_recipe(
-    name: str, *, epochs: int | None = None, batch_size: int | None = None, lr: float | None = None
-) -> Recipe:
-    """The recipe of that name with the given settings in place of its own. Raises UserError on a bad value."""
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "default": default,
+    "small_pictures": small_pictures,
+    "strong": strong,
+    "sgd": sgd,
+}
+AUTO = "auto"  # small_pictures up to SMALL pixels, default above
+SMALL = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Settings that take the place of a recipe's own; None keeps it."""
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    flip: bool | None = None
+    randaugment: int | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
+
+
+def choose_recipe(name: str, resolution: int, changes: Changes) -> Recipe:
+    """The recipe of that name, or the one that fits the resolution for `auto`, with the changes made.
+
+    Raises UserError, naming the value and what is allowed.
+    """
+    if name == AUTO:
+        name = "small_pictures" if resolution <= SMALL else "default"
     if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}; allowed: {', '.join(RECIPES)}")
+        raise UserError(f"unknown recipe {name!r}; allowed: {AUTO}, {', '.join(RECIPES)}")
+    _check(changes)
     recipe = RECIPES[name]()
-    if epochs is not None:
-        if epochs < 1:
-            raise UserError(f"epochs {epochs} is out of range: allowed is 1 or more")
-        recipe = replace(recipe, epochs=epochs)
-    if batch_size is not None:
-        if batch_size < 2:
-            raise UserError(f"batch size {batch_size} is out of range: allowed is 2 or more")
-        recipe = replace(recipe, batch_size=batch_size)
-    if lr is not None:
-        if not 0 < lr < 100:
-            raise UserError(f"lr {lr:g} is out of range: allowed is above 0 and below 100")
-        recipe = replace(recipe, optimiser=replace(recipe.optimiser, lr=lr))
-    return recipe
+    if changes.optimizer is not None and changes.optimizer != recipe.optimiser.name:
+        other = default() if changes.optimizer == "adamw" else sgd()
+        recipe = replace(recipe, optimiser=other.optimiser)
+    return replace(
+        recipe,
+        optimiser=_with(recipe.optimiser, changes, ("lr", "weight_decay")),
+        augmentation=_with(recipe.augmentation, changes, ("flip", "randaugment", "mixup", "cutmix")),
+        **_given(changes, ("epochs", "batch_size", "label_smoothing")),
+    )
+
+
+def _check(changes: Changes) -> None:
+    if changes.optimizer not in (None, "adamw", "sgd"):
+        raise UserError(f"unknown optimizer {changes.optimizer!r}; allowed: adamw, sgd")
+    bounds: dict[str, tuple[Callable[[float], bool], str]] = {
+        "epochs": (lambda v: v >= 1, "1 or more"),
+        "batch_size": (lambda v: v >= 2, "2 or more"),
+        "lr": (lambda v: 0 < v < 100, "above 0 and below 100"),
+        "weight_decay": (lambda v: 0 <= v < 10, "0 or more and below 10"),
+        "label_smoothing": (lambda v: 0 <= v < 1, "0 or more and below 1"),
+        "randaugment": (lambda v: 0 <= v <= 10, "0 (none) to 10 operations"),
+        "mixup": (lambda v: 0 <= v <= 10, "0 (none) to 10"),
+        "cutmix": (lambda v: 0 <= v <= 10, "0 (none) to 10"),
+    }
+    for name, (fits, allowed) in bounds.items():
+        value = getattr(changes, name)
+        if value is not None and not fits(value):
+            raise UserError(f"{name.replace('_', ' ')} {value:g} is out of range: allowed is {allowed}")
+
+
+def _given(changes: Changes, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
+
+
+def _with(part: Any, changes: Changes, names: tuple[str, ...]) -> Any:
+    return replace(part, **_given(changes, names))

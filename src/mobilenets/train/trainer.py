@@ -28,7 +28,7 @@ from ..tasks.classify import classification_report
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
 from .loop import EpochResult, Normaliser, compute_logits, train_epoch
 from .optimise import Average, make_optimiser
-from .recipe import Recipe, named_recipe
+from .recipe import AUTO, SMALL, Changes, Recipe, choose_recipe
 from .report import write_report
 from .run import EVALUATION, LAST, METRICS, open_run, read_json
 from .session import Session
@@ -49,9 +49,16 @@ def train(
     width: float | None = None,
     total_stride: int | None = None,
     batch_size: int | None = None,
+    optimizer: str | None = None,
     lr: float | None = None,
+    weight_decay: float | None = None,
+    label_smoothing: float | None = None,
+    flip: bool | None = None,
+    randaugment: int | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
     seed: int = 0,
-    recipe: str = "default",
+    recipe: str = AUTO,
     labels: str | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -64,27 +71,35 @@ def train(
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
+    changes = Changes(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        flip=flip,
+        randaugment=randaugment,
+        mixup=mixup,
+        cutmix=cutmix,
+    )
     arguments = Arguments(
         data=str(data),
         model=model,
         labels=labels,
-        epochs=epochs,
         minutes=minutes,
         resolution=resolution,
         width=width,
         total_stride=total_stride,
-        batch_size=batch_size,
-        lr=lr,
         seed=seed,
         recipe=recipe,
+        changes=changes,
         device=device,
     )
     if minutes is not None and not minutes > 0:
         raise UserError(f"minutes {minutes:g} is out of range: allowed is above 0")
+    choose_recipe(recipe, SMALL, changes)  # bad values are told before the data is read
     run = Path(out)
-    settings = named_recipe(recipe, epochs=epochs, batch_size=batch_size, lr=lr)
-    if minutes is not None and epochs is None:
-        settings = replace(settings, epochs=NO_LIMIT)  # the clock ends it
     if threads is not None:
         if threads < 1:
             raise UserError(f"threads {threads} is out of range: allowed is 1 or more")
@@ -93,7 +108,10 @@ def train(
     claim(run, arguments, restart=restart)
     dataset = open_dataset(data, labels=labels)
     parts = roles(dataset, seed=0)
-    spec = make_spec(arguments, dataset, settings)
+    spec = make_spec(arguments, dataset)
+    settings = choose_recipe(recipe, spec.resolution, changes)
+    if minutes is not None and epochs is None:
+        settings = replace(settings, epochs=NO_LIMIT)  # the clock ends it
     describe(spec, dataset, parts)
     write_beginning(run, arguments, spec, dataset, parts, settings)
     training = _Training(run, spec, dataset, parts, settings, arguments, placement)
