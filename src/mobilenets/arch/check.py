@@ -52,4 +52,5 @@ def check_choice(what: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raises UserError unless `value` is one of `allowed`."""
     allowed = list(allowed)
     if value not in allowed:
-        raise UserError(f"unknown {what} {value!r}; allowed: {', '.join(map(str, allowed))}")
+        found = f"unknown {what} {value!r}" if isinstance(value, str) else f"{what} {value!r} is not possible"
+        raise UserError(f"{found}; allowed: {', '.join(map(str, allowed))}")
