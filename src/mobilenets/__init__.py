@@ -11,17 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import cost, create_model
+    from .deploy.bench import bench
+    from .deploy.evaluate import evaluate
+    from .deploy.export import export
+    from .deploy.predict import predict
+    from .deploy.verify import verify
     from .train.trainer import train
 
 __version__ = "0.1.0"
 
-__all__ = ["cost", "create_model", "train"]
+__all__ = ["bench", "cost", "create_model", "evaluate", "export", "predict", "train", "verify"]
 
 # Imported when first asked for: `import mobilenets` itself takes a few milliseconds and does not load torch.
 _HOME = {
     "create_model": "api",
     "cost": "api",
     "train": "train",
+    "evaluate": "deploy.evaluate",
+    "predict": "deploy.predict",
+    "export": "deploy.export",
+    "verify": "deploy.verify",
+    "bench": "deploy.bench",
 }
 
 

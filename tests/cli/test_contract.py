@@ -15,7 +15,8 @@ from mobilenets.cli.main import VERBS, main
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 Ask = Callable[..., Any]
-CLASSES = {"cold": 16, "warm": 16, "wet": 16}
+CLASSES = {"cold": 40, "warm": 40, "wet": 40}
+TRAINING = ["--model", "mobilenet_v1", "--width", "0.25", "--resolution", "32", "--epochs", "2", "--batch-size", "16"]
 
 
 def schema(verb: str) -> dict[str, Any]:
@@ -48,8 +49,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(pictures: Path) -> Path:
     """A Run of a few seconds, trained by the command line."""
     folder = pictures.parent / "run"
-    arguments = f"{pictures} --out {folder} --model mobilenet_v1 --width 0.25 --resolution 32 --epochs 2 --batch-size 8"
-    assert main(["train", *arguments.split()]) == 0
+    assert main(["train", str(pictures), "--out", str(folder), *TRAINING]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path) -> Path:
+    """A Bundle, exported by the command line."""
+    folder = run.with_name("bundle")
+    assert main(["export", str(run), "--out", str(folder)]) == 0
     return folder
 
 
@@ -100,8 +108,76 @@ def test_cost_of_several_networks_is_a_list_in_their_order(ask: Ask) -> None:
 
 
 def test_train_prints_the_same_again_without_training_again(ask: Ask, pictures: Path, run: Path) -> None:
-    arguments = f"{pictures} --out {run} --model mobilenet_v1 --width 0.25 --resolution 32 --epochs 2 --batch-size 8"
-    document = ask("train", *arguments.split())
+    document = ask("train", pictures, "--out", run, *TRAINING)
     assert document["run"] == str(run)
     assert document["epochs"] == 2
-    assert ask("train", *arguments.split()) == document
+    assert ask("train", pictures, "--out", run, *TRAINING) == document
+
+
+def test_evaluate(ask: Ask, pictures: Path, run: Path, bundle: Path) -> None:
+    held_out = ask("evaluate", run, pictures)
+    assert held_out["top1"] == ask("train", pictures, "--out", run, *TRAINING)["report"]["top1"]
+    whole = ask("evaluate", bundle, pictures, "--split", "all")
+    assert whole["images"] == 120
+    assert whole["labels"] == list(CLASSES)
+    assert [sum(row) for row in whole["confusion"]] == list(CLASSES.values())
+
+
+def test_predict(ask: Ask, pictures: Path, run: Path, bundle: Path) -> None:
+    sources = [pictures / "cold", pictures / "w*" / "00?.png", pictures / "wet" / "039.png"]
+    rows = ask("predict", bundle, *sources, "--top", 2)
+    assert len(rows) == 40 + 20 + 1
+    assert all(len(row["predictions"]) == 2 for row in rows)
+    by_network = ask("predict", run, *sources, "--top", 2)
+    assert [row["predictions"][0]["label"] for row in by_network] == [row["predictions"][0]["label"] for row in rows]
+
+
+def test_predict_says_which_picture_it_could_not_read(ask: Ask, tmp_path: Path, run: Path) -> None:
+    make_pictures(tmp_path, {"any": 1})
+    (tmp_path / "any" / "text.jpg").write_text("no picture")
+    good, bad = ask("predict", run, tmp_path)
+    assert "error" not in good
+    assert bad["predictions"] == []
+    assert bad["error"]
+
+
+def test_export(ask: Ask, run: Path, tmp_path: Path) -> None:
+    document = ask("export", run, "--to", "onnx", "--out", tmp_path / "bundle")
+    (row,) = document["files"]
+    file = tmp_path / "bundle" / row["path"]
+    assert row["size_mb"] == file.stat().st_size / 1e6
+    manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    jsonschema.validate(manifest, schema("bundle"), jsonschema.Draft202012Validator)
+
+
+def test_verify(ask: Ask, pictures: Path, bundle: Path) -> None:
+    assert ask("verify", bundle, pictures, "--split", "all")["ok"] is True
+    few = ask("verify", bundle, pictures, "--split", "all", "--images", 9, status=1)
+    assert (few["ok"], few["images"]) == (False, 9)
+    assert few["reasons"]
+
+
+def test_bench(ask: Ask, bundle: Path) -> None:
+    document = ask("bench", bundle, "--seconds", 0.2, "--threads", "1")
+    assert [row["threads"] for row in document["files"]] == [1]
+
+
+def test_cost_takes_what_every_verb_takes(ask: Ask, run: Path, bundle: Path) -> None:
+    named = ask("cost", "mobilenet_v1_025", "--classes", 3, "--resolution", 32)
+    for network in (run, bundle):
+        found = ask("cost", network)
+        assert (found["params"], found["name"], found["resolution"]) == (named["params"], named["name"], 32)
+    assert ask("cost", run, "--resolution", 64)["macs"] == 4 * (found["macs"] - 768) + 768
+
+
+@pytest.mark.parametrize("args", ["evaluate RUN DATA", "predict RUN DATA/cold", "verify BUNDLE DATA", "bench BUNDLE"])
+def test_a_person_reads_a_table_without_escape_codes(
+    command: Callable[..., Ended], pictures: Path, run: Path, bundle: Path, args: str
+) -> None:
+    places = {"RUN": run, "DATA": pictures, "BUNDLE": bundle}
+    for word, place in places.items():
+        args = args.replace(word, str(place))
+    ended = command(*args.split(), *(["--seconds", "0.1"] if args.startswith("bench") else []))
+    assert ended.status in (0, 1)
+    assert "──" in ended.out
+    assert "\x1b" not in ended.out

@@ -48,6 +48,11 @@ VERBS: dict[str, Verb] = {
             "train a network on labelled images",
             "run the same command again to go on after the last finished epoch",
         ),
+        Verb("evaluate", "scoring", "evaluate", "score a network on labelled images"),
+        Verb("predict", "scoring", "predict", "say what pictures show"),
+        Verb("export", "shipping", "export", "write a bundle: the files that ship, and what they take and give"),
+        Verb("verify", "shipping", "verify", "run every file of a bundle against the network; status 1 when one fails"),
+        Verb("bench", "shipping", "bench", "latency, memory and size of every file of a bundle on this machine"),
     )
 }
 
