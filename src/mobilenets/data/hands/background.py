@@ -145,7 +145,7 @@ def _cloth(rng: np.random.Generator, size: int) -> np.ndarray:
     count = rng.uniform(18, 42)
     weave = np.sin(2 * np.pi * count * u) * np.sin(2 * np.pi * count * v)
     base = _colour(rng)
-    return np.clip(base * (1 + 0.16 * folds + 0.10 * weave)[..., None], 0, 1).astype(np.float32)
+    return np.clip(base * (1 + 0.16 * folds + 0.05 * weave)[..., None], 0, 1).astype(np.float32)
 
 
 _DRAWERS: dict[str, _Draw] = {

@@ -137,13 +137,14 @@ def _march(
         closer = pixels < best[active]
         chosen = active[closer]
         best[chosen] = pixels[closer]
-        where[chosen] = t[closer]
+        # The least step below may end inside the skin, where d is negative: back to the surface.
+        where[chosen] = (t + np.minimum(d, 0.0))[closer]
         going = (pixels > _NEAR_ENOUGH) & (t < start[active] + _LOST)
-        # A ray that grazes a finger must not creep: one pixel is the least step.
-        active, ray, t = active[going], ray[:, going], (t + np.maximum(d, pixel * t))[going]
+        # A ray that grazes a finger must not creep: half a pixel is the least step.
+        active, ray, t = active[going], ray[:, going], (t + np.maximum(d, 0.5 * pixel * t))[going]
         if not len(active):
             break
-    return where, np.clip(1.0 - best, 0.0, 1.0)
+    return where, np.clip(1.0 + _NEAR_ENOUGH - best, 0.0, 1.0)
 
 
 def shadow(field: Field, points: np.ndarray, normals: np.ndarray, light: np.ndarray, softness: float) -> np.ndarray:
