@@ -53,24 +53,50 @@ def find_groups(dataset: Dataset, samples: Sequence[Sample], found: Prints | Non
         keep = found.readable[pairs.a] & found.readable[pairs.b] & free[pairs.a] & free[pairs.b]
         pairs = Pairs(pairs.a[keep], pairs.b[keep], pairs.distance[keep])
         edges.append(_near_edges(pairs, labels, dataset, notes))
-        names = [label.name for label in dataset.classes]
-        rules = sequence_rules(samples, names)
-        source = _source_keys(rules, len(samples))
-        for rule in rules:
-            keys = _believed(rule, labels, free, source, found, names, notes)
-            edges.append(_joined(keys))
-            if any(key is not None for key in keys):
-                notes.append(f"{len(set(keys) - {None})} groups of {_PLURALS[rule.name]} by file name")
+        for named in named_groups(dataset, samples, found):
+            edges.append(_joined(named.keys))
+            notes += named.notes
     a, b = (np.concatenate([edge[side] for edge in edges]) for side in (0, 1))
     return Groups(components(len(samples), a, b), tuple(notes))
 
 
-_PLURALS = {
+@dataclass(frozen=True)
+class NamedGroups:
+    """What one rule about file names joins: a key per sample, None where it says nothing or is not believed."""
+
+    rule: str
+    what: str  # "frames of one clip", for messages
+    keys: tuple[str | None, ...]
+    notes: tuple[str, ...]
+
+
+_WHAT = {
     "source picture": "copies of one source picture",
     "clip": "frames of one clip",
     "sitting": "pictures taken in one sitting",
     "numbered series": "one numbered series",
 }
+
+
+def named_groups(dataset: Dataset, samples: Sequence[Sample], found: Prints) -> tuple[NamedGroups, ...]:
+    """What the names of samples without a stated group say, as far as it is believed (see `find_groups`)."""
+    labels = np.array([sample.label for sample in samples], dtype=np.int64)
+    names = [label.name for label in dataset.classes]
+    rules = sequence_rules(samples, names)
+    source = _source_keys(rules, len(samples))
+    groups = []
+    for rule in rules:
+        stated = [None if sample.group is not None else key for sample, key in zip(samples, rule.keys)]
+        keys, refused = _believed(rule, stated, labels, source, found)
+        notes = []
+        if refused:
+            shown = ", ".join(sorted(names[i] for i in refused)[:3]) + (", …" if len(refused) > 3 else "")
+            notes.append(f"file names suggest one {rule.name} for most of {shown}: not believed there")
+        count = len(set(keys) - {None})
+        if count:
+            notes.append(f"{count} groups of {_WHAT[rule.name]} by file name")
+        groups.append(NamedGroups(rule.name, _WHAT[rule.name], tuple(keys), tuple(notes)))
+    return tuple(groups)
 
 
 def _joined(keys: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,16 +144,9 @@ def _source_keys(rules: Sequence[Rule], count: int) -> list[str]:
 
 
 def _believed(
-    rule: Rule,
-    labels: np.ndarray,
-    free: np.ndarray,
-    source: list[str],
-    found: Prints,
-    names: list[str],
-    notes: list[str],
-) -> list[str | None]:
-    """The keys of a rule, None where it is not applied."""
-    keys = [key if is_free else None for key, is_free in zip(rule.keys, free)]
+    rule: Rule, keys: list[str | None], labels: np.ndarray, source: list[str], found: Prints
+) -> tuple[list[str | None], list[int]]:
+    """(the keys, None where the rule is not applied; the classes that a trusted rule would lump)."""
     members: dict[int, list[int]] = defaultdict(list)
     for i, label in enumerate(labels.tolist()):
         members[label].append(i)
@@ -136,17 +155,14 @@ def _believed(
         counts = Counter(keys[i] for i in indices if keys[i] is not None)
         wrong = {key for key, count in counts.items() if count > max(1, MAX_SHARE * len(indices))}
         if rule.trusted and wrong:
-            refused.append(names[label])
+            refused.append(label)
             wrong = set(counts)
         if not rule.trusted:
             wrong |= set(counts) - _pure_series({*counts} - wrong, indices, keys, source, found)
         for i in indices:
             if keys[i] in wrong:
                 keys[i] = None
-    if refused:
-        named = ", ".join(sorted(refused)[:3]) + (", …" if len(refused) > 3 else "")
-        notes.append(f"file names suggest one {rule.name} for most of {named}: not believed there")
-    return keys
+    return keys, refused
 
 
 def _pure_series(

@@ -10,7 +10,9 @@ at was a near-duplicate, the nearest false pair of 3,000 CIFAR-10 images stood a
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +27,7 @@ SHORT_BITS = 7  # of 64, at most, for a candidate
 LONG_BITS = 64  # of 256, at most, for a near-duplicate
 _COLOUR = 30.0  # mean difference of chroma, in levels, beyond which two pictures are not the same
 _GREY = 3.0  # mean chroma below which a picture counts as grey, and matches any colour
+_CHUNK = 128  # files held in memory at a time
 _BUCKET = 512  # candidates that one picture is compared with where very many share 16 bits
 RECORD = np.dtype([("short", "<u8"), ("long", "<u8", 4), ("thumb", "u1", 48)])
 
@@ -55,22 +58,22 @@ def prints(dataset: Dataset, samples: Sequence[Sample]) -> Prints:
     cache = BlobCache("prints-1")
     records = np.zeros(len(samples), RECORD)
     readable = np.zeros(len(samples), bool)
-    digests = []
-    with progress() as bar:
+    digests: list[bytes] = []
+    with progress() as bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         task = bar.add_task("comparing images", total=len(samples), note="")
-        for begin in range(0, len(samples), 1024):
-            blobs = [_read(dataset, sample) for sample in samples[begin : begin + 1024]]
-            keys = [hashlib.sha256(blob).digest() for blob in blobs]
+        for begin in range(0, len(samples), _CHUNK):
+            blobs = list(pool.map(lambda sample: _read(dataset, sample), samples[begin : begin + _CHUNK]))
+            keys = list(pool.map(lambda blob: hashlib.sha256(blob).digest(), blobs))
             known = cache.get(keys)
-            new = {}
-            for i, (key, blob) in enumerate(zip(keys, blobs), start=begin):
-                if key not in known:
-                    known[key] = new[key] = _print_of(blob)
+            new = {key: blob for key, blob in zip(keys, blobs) if key not in known}
+            if new:
+                made = dict(zip(new, pool.map(_print_of, new.values())))
+                cache.put(made)
+                known |= made
+            for i, key in enumerate(keys, start=begin):
                 if known[key]:
                     records[i] = np.frombuffer(known[key], RECORD)[0]
                     readable[i] = True
-            if new:
-                cache.put(new)
             digests += keys
             bar.advance(task, len(blobs))
     return Prints(records, tuple(digests), readable)
