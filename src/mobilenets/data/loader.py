@@ -29,11 +29,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` uint8 (N, H, W, 3) RGB, `labels` int64 (N,), `u` float32 (N, DRAWS), the batch's random numbers."""
+    """`images` uint8 (N, H, W, 3) RGB, augmented; `labels` int64 (N,)."""
 
     images: Tensor
     labels: Tensor
-    u: Tensor
 
 
 class Images:
@@ -110,7 +109,7 @@ class Loader:
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
             out[row] = warp(self.images[int(index)], self.augmentation, u[index], size)
-        return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]), torch.from_numpy(u[indices]))
+        return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]))
 
 
 def scoring_batches(

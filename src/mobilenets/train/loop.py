@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..arch.spec import Preprocessing
-from ..data.augment import colour, erase_, mix
+from ..data.augment import erase_, mix
 from ..data.loader import Batch, Loader
 from ..errors import UserError
 from ..tasks.classify import classification_loss, soft_targets
@@ -107,8 +107,7 @@ def prepare(
 ) -> tuple[Tensor, Tensor]:
     """A loaded batch as network input (N, 3, H, W) and targets (N, classes), augmented on the batch."""
     augmentation = recipe.augmentation
-    raw = batch.images.to(device).float()
-    images = normalise(colour(raw, augmentation, batch.u.to(device)))
+    images = normalise(batch.images.to(device))
     if augmentation.erase:
         images = erase_(images, augmentation.erase, rng)
     targets = soft_targets(batch.labels.to(device), classes, recipe.label_smoothing)
