@@ -9,10 +9,11 @@ import numpy as np
 from .bars import bar
 from .facts import Facts
 from .figures import count, percent, plural
-from .html import Child, Markup, scroll, section, table, tag
+from .html import Child, Markup, details, scroll, section, table, tag
 
-WHOLE, LARGE, LEVEL = 30, 6, 4  # classes up to which: the whole matrix; large cells; level headings, pairs beside it
-PAIRS, FEW = 20, 8  # pairs listed beside the compact matrix, beside or below the whole one
+WHOLE = 30  # classes up to which the whole matrix is shown
+BESIDE, LARGE, LEVEL = 12, 6, 4  # classes up to which: pairs stand beside the matrix; cells are large; headings level
+PAIRS, MORE = 10, 40  # confused pairs listed at once, and on a click
 TITLED = 6000  # cells of the compact matrix up to which each has a title
 
 
@@ -27,11 +28,10 @@ def confusion(facts: Facts) -> Markup:
     body: list[Child] = [tag("p.lead", _lead(counts, names, pairs))]
     if len(names) <= WHOLE:
         matrix = tag("div.card", scroll(_matrix(counts, names)), _reading())
-        style = "div.split" if len(names) <= LEVEL else "div"
-        body.append(tag(style, matrix, _pairs_card(counts, names, pairs[:FEW], len(pairs))))
+        style = "div.split" if len(names) <= LEVEL else "div.split.wide" if len(names) <= BESIDE else "div"
+        body.append(tag(style, matrix, _pairs_card(counts, names, pairs)))
     else:
-        listed = _pairs_card(counts, names, pairs[:PAIRS], len(pairs))
-        body.append(tag("div.split", listed, _compact_card(counts, names)))
+        body.append(tag("div.split", _pairs_card(counts, names, pairs), _compact_card(counts, names)))
     return section("confusion", "Confusion", body)
 
 
@@ -47,6 +47,8 @@ def _lead(counts: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[int, i
         return ["No image was taken for another class."]
     true, predicted = pairs[0]
     number, of = int(counts[true, predicted]), int(counts[true].sum())
+    if number == 1 and len(pairs) > 1:
+        return [f"{len(pairs)} pairs of classes were confused, none of them more than once."]
     return [
         "The most frequent mistake: ",
         tag("b", names[true]),
@@ -96,10 +98,10 @@ def _shade(part: float) -> float:
     return 0.1 + 0.9 * part**0.8
 
 
-def _reading() -> Markup:
+def _reading(before: str = "") -> Markup:
     return tag(
         "p.quiet",
-        "Rows are the true classes, columns the answers. ",
+        before + "Rows are the true classes, columns the answers. ",
         tag("i.key.right"),
         "right, ",
         tag("i.key.wrong"),
@@ -107,20 +109,21 @@ def _reading() -> Markup:
     )
 
 
-def _pairs_card(counts: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[int, int]], found: int) -> Markup:
+def _pairs_card(counts: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> Markup:
+    if not pairs:
+        return Markup()
+    title = f"The {PAIRS} most confused of {len(pairs)} pairs" if len(pairs) > PAIRS else "Most confused"
+    rest = pairs[PAIRS:MORE]
+    more = details(f"The next {len(rest)}", _pairs_table(counts, names, rest)) if rest else None
+    return tag("div.card", tag("h3", title), _pairs_table(counts, names, pairs[:PAIRS]), more)
+
+
+def _pairs_table(counts: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> Markup:
     totals = counts.sum(axis=1)
     rows = [
-        (
-            names[true],
-            names[predicted],
-            bar(f"{counts[true, predicted]} of {totals[true]}", counts[true, predicted] / totals[true], "wrong"),
-        )
-        for true, predicted in pairs
+        (names[t], names[p], bar(f"{counts[t, p]} of {totals[t]}", counts[t, p] / totals[t], "wrong")) for t, p in pairs
     ]
-    if not rows:
-        return Markup()
-    title = f"The {len(rows)} most confused of {found} pairs" if found > len(rows) else "Most confused"
-    return tag("div.card", tag("h3", title), table(("True", "Predicted", "Images"), rows, style="names"))
+    return table(("True", "Predicted", "Images"), rows, style="names")
 
 
 def _compact_card(counts: np.ndarray, names: Sequence[str]) -> Markup:
@@ -128,7 +131,7 @@ def _compact_card(counts: np.ndarray, names: Sequence[str]) -> Markup:
         "figure.card",
         tag("h3", f"All {len(names)} classes"),
         _compact(counts, names),
-        tag("figcaption.quiet", "True class downwards, answer to the right, in the order of the labels. ", _reading()),
+        tag("figcaption", _reading("The classes stand in the order of the labels. ")),
     )
 
 

@@ -117,6 +117,8 @@ def _lead(facts: Facts) -> list[Child]:
     best, done = facts.best, len(facts.epochs)
     if best is None:
         return ["No epoch has a score."]
+    if done == 1:
+        return ["One epoch is finished; its top-1 is ", tag("b", percent(best["val_top1"])), "."]
     said: list[Child] = [
         "The best of ",
         plural(done, "epoch"),
@@ -127,7 +129,7 @@ def _lead(facts: Facts) -> list[Child]:
     if best.get("val_images"):
         said.append(f" on {plural(best['val_images'], 'selection image')}")
     said.append(".")
-    if best["epoch"] == facts.epochs[-1]["epoch"] and done > 1:
+    if best["epoch"] == facts.epochs[-1]["epoch"]:
         said.append(" It is the last one: a longer training may reach more.")
     return said
 

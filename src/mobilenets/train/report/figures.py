@@ -11,15 +11,15 @@ ABSENT = "–"
 def percent(rate: float | None, digits: int = 1) -> str:
     """A fraction 0...1 in percent. What is not quite all or nothing never looks like it.
 
-    >>> percent(0.5468), percent(0.99999), percent(None)
-    ('54.7\\xa0%', '>99.9\\xa0%', '–')
+    >>> percent(0.5468), percent(0.99999), percent(0.005, 0), percent(None)
+    ('54.7\\xa0%', '>99.9\\xa0%', '<1\\xa0%', '–')
     """
     if rate is None or not math.isfinite(rate):
         return ABSENT
     step = 10.0**-digits
-    if 0 < rate * 100 < step / 2:
+    if 0 < rate * 100 <= step / 2:
         return f"<{step:.{digits}f}{SPACE}%"
-    if 0 < (1 - rate) * 100 < step / 2:
+    if 0 < (1 - rate) * 100 <= step / 2:
         return f">{100 - step:.{digits}f}{SPACE}%"
     return f"{100 * rate:.{digits}f}{SPACE}%"
 

@@ -97,10 +97,8 @@ def command(facts: Facts) -> str:
     arguments = facts.arguments
     words = ["mobilenets", "train", str(arguments.get("data", facts.data.get("path", "DATA")))]
     for key, value in arguments.items():
-        option = "--" + key.replace("_", "-")
-        if key == "data" or value is None or value is False:
-            continue
-        words += [option] if value is True else [option, f"{value:g}" if isinstance(value, float) else str(value)]
+        if key != "data" and value is not None:
+            words += ["--" + key.replace("_", "-"), _value(value) if isinstance(value, bool) else str(value)]
     return shlex.join([*words, "--out", os.fspath(facts.path)])
 
 

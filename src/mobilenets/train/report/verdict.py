@@ -8,12 +8,18 @@ from typing import Any
 from .bars import scale
 from .facts import Facts
 from .figures import count, duration, interval, percent, plural, short
-from .html import Child, Markup, tag
+from .html import Child, Markup, join, tag
 
 
 def heading(facts: Facts) -> Markup:
     """The page's title: network and data."""
-    return tag("h1", tag("span", facts.spec.name), " ", tag("small", "on ", tag("span", data_name(facts))))
+    return tag("h1", _breakable(facts.spec.name), " ", tag("small", "on ", _breakable(data_name(facts))))
+
+
+def _breakable(name: str) -> list[Child]:
+    """The name with a place to break after each underscore."""
+    first, *rest = name.split("_")
+    return [first, *([join(["_", tag("wbr"), part]) for part in rest])]
 
 
 def data_name(facts: Facts) -> str:
