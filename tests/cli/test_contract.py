@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import pytest
+import referencing
 from shells import Ended, make_pictures
 
+import mobilenets
+from mobilenets.cli import training
 from mobilenets.cli.main import VERBS, main
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
@@ -25,6 +30,13 @@ def schema(verb: str) -> dict[str, Any]:
     return loaded
 
 
+def fits(document: Any, verb: str) -> None:
+    """Fails unless the document fits the verb's schema; schemas may refer to each other by file name."""
+    files = {path.name: referencing.Resource.from_contents(json.loads(path.read_text())) for path in SCHEMAS.iterdir()}
+    registry = referencing.Registry().with_resources(files.items())
+    jsonschema.Draft202012Validator(schema(verb), registry=registry).validate(document)
+
+
 @pytest.fixture
 def ask(command: Callable[..., Ended]) -> Ask:
     """Runs a command with --json, checks the status and the schema, and returns the document."""
@@ -33,7 +45,7 @@ def ask(command: Callable[..., Ended]) -> Ask:
         ended = command(*verb.split(), *args, "--json")
         assert ended.status == status, ended
         document = json.loads(ended.out)
-        jsonschema.validate(document, schema(verb), jsonschema.Draft202012Validator)
+        fits(document, verb)
         return document
 
     return run
@@ -107,6 +119,26 @@ def test_cost_of_several_networks_is_a_list_in_their_order(ask: Ask) -> None:
     assert [one["name"] for one in both] == ["mobilenet_v2", "mobilenet_v1"]
 
 
+def test_data_check(ask: Ask, pictures: Path, tmp_path: Path) -> None:
+    fine = ask("data check", pictures)
+    assert (fine["ok"], fine["images"], fine["classes"]) == (True, 120, 3)
+    make_pictures(tmp_path, {"cold": 4, "warm": 4})
+    (tmp_path / "cold" / "text.jpg").write_text("no picture")
+    (tmp_path / "warm" / "copy.png").write_bytes((tmp_path / "cold" / "001.png").read_bytes())
+    found = ask("data check", tmp_path, status=1)
+    assert {("not_an_image", "cold/text.jpg"), ("duplicate_across_classes", "cold/001.png")} <= {
+        (problem["kind"], problem["file"]) for problem in found["problems"] if problem["severity"] == "error"
+    }
+
+
+@pytest.mark.parametrize("more", [[], ["--augment", "strong"]])
+def test_data_show(ask: Ask, pictures: Path, tmp_path: Path, more: list[str]) -> None:
+    document = ask("data show", pictures, "--out", tmp_path / "sheet.png", "--columns", 5, "--cell", 32, *more)
+    sheet = cv2.imread(document["path"])
+    assert sheet.shape[1] > 5 * 32
+    assert sheet.shape[0] > 3 * 32
+
+
 def test_train_prints_the_same_again_without_training_again(ask: Ask, pictures: Path, run: Path) -> None:
     document = ask("train", pictures, "--out", run, *TRAINING)
     assert document["run"] == str(run)
@@ -147,7 +179,7 @@ def test_export(ask: Ask, run: Path, tmp_path: Path) -> None:
     file = tmp_path / "bundle" / row["path"]
     assert row["size_mb"] == file.stat().st_size / 1e6
     manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
-    jsonschema.validate(manifest, schema("bundle"), jsonschema.Draft202012Validator)
+    fits(manifest, "bundle")
 
 
 def test_verify(ask: Ask, pictures: Path, bundle: Path) -> None:
@@ -170,7 +202,23 @@ def test_cost_takes_what_every_verb_takes(ask: Ask, run: Path, bundle: Path) -> 
     assert ask("cost", run, "--resolution", 64)["macs"] == 4 * (found["macs"] - 768) + 768
 
 
-@pytest.mark.parametrize("args", ["evaluate RUN DATA", "predict RUN DATA/cold", "verify BUNDLE DATA", "bench BUNDLE"])
+@pytest.mark.slow
+def test_demo(ask: Ask, tmp_path: Path) -> None:
+    # the test split holds a fifth of the pictures, and verify asks for 100
+    small = ["--images", 600, "--resolution", 32, "--minutes", 0.1, "--model", "mobilenet_v1_025"]
+    document = ask("demo", "--out", tmp_path / "demo", *small)
+    assert Path(document["report"]).is_file()
+    assert ask("cost", document["bundle"])["resolution"] == 32
+
+
+def test_the_command_line_trains_with_every_setting_that_python_has() -> None:
+    in_python = set(inspect.signature(mobilenets.train).parameters)
+    assert set(inspect.signature(training.train).parameters) == in_python
+
+
+@pytest.mark.parametrize(
+    "args", ["data check DATA", "evaluate RUN DATA", "predict RUN DATA/cold", "verify BUNDLE DATA", "bench BUNDLE"]
+)
 def test_a_person_reads_a_table_without_escape_codes(
     command: Callable[..., Ended], pictures: Path, run: Path, bundle: Path, args: str
 ) -> None:

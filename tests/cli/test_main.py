@@ -70,6 +70,8 @@ def test_every_verb_has_help_with_each_argument_explained(command: Command, name
     [
         (["cots"], ["unknown verb 'cots'", "did you mean cost?"]),
         (["zzz"], ["unknown verb 'zzz'", "known:", "train"]),
+        (["data"], ["`mobilenets data` needs one of: check, show"]),
+        (["data", "chek"], ["unknown verb 'data chek'", "did you mean data check?"]),
         (["--json", "models"], ["--json stands before the verb"]),
         (["cost", "mobilenet_v9"], ["unknown model 'mobilenet_v9'", "did you mean", "mobilenet_v"]),
         (["cost", "mobilenet_v1", "--width", "0"], ["width 0", "above 0"]),

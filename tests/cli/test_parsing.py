@@ -72,7 +72,7 @@ def test_json_is_an_option_of_every_verb() -> None:
         ("net a --out o --batch-size x", "--batch-size: expected a whole number, got 'x'"),
         ("net a --out o --batch-size 1.5", "--batch-size: expected a whole number, got '1.5'"),
         ("net a --out o --lr much", "--lr: expected a number, got 'much'"),
-        ("net a --out o --device gpu", "invalid choice 'gpu' for argument '--device'. Expected one of ('cpu', 'cuda')"),
+        ("net a --out o --device gpu", "--device: expected cpu or cuda, got 'gpu'"),
         ("net a --out o --restart=yes", "--restart takes no value, got 'yes'"),
         ("net a --out o --no-flop", "unknown option --no-flop; did you mean --no-flip?"),
     ],

@@ -41,6 +41,8 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb("models", "networks", "models", "list the architectures"),
         Verb("cost", "networks", "cost", "what a network costs: multiply-adds, parameters, memory, layer by layer"),
+        Verb("data check", "data", "check", "find what is wrong with labelled images; status 1 when there are errors"),
+        Verb("data show", "data", "show", "draw samples of every class, or what training makes of them"),
         Verb(
             "train",
             "training",
@@ -53,6 +55,13 @@ VERBS: dict[str, Verb] = {
         Verb("export", "shipping", "export", "write a bundle: the files that ship, and what they take and give"),
         Verb("verify", "shipping", "verify", "run every file of a bundle against the network; status 1 when one fails"),
         Verb("bench", "shipping", "bench", "latency, memory and size of every file of a bundle on this machine"),
+        Verb(
+            "demo",
+            "demo",
+            "demo",
+            "all of it on pictures rendered here: check, train, evaluate, export, verify, bench, report",
+            "run the same command again to go on where it stopped",
+        ),
     )
 }
 
@@ -141,8 +150,7 @@ def _choose(args: Sequence[str]) -> tuple[Verb | None, Sequence[str]]:
         return None, ()
     name = f"{first} {args[1]}"
     if name not in VERBS:
-        words = [name.split()[1] for name in group]
-        raise UserError(f"unknown verb {name!r}{near(args[1], words) or '; known: ' + ', '.join(group)}")
+        raise UserError(f"unknown verb {name!r}{near(name, group) or '; known: ' + ', '.join(group)}")
     return VERBS[name], args[2:]
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+SHOWN_CLASSES = 40  # rows of a table with one row for each class; --json has all
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
@@ -94,28 +94,54 @@ def _hint(parameter: inspect.Parameter, hint: Any) -> Any:
     extra: list[Any] = [arg(help_behavior_hint="")] if says_nothing else []
     if alone:
         extra += [Positional, arg(metavar=name)]
+    choices = _choices(hint)
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
-    if not several and len(kinds) == 1 and kinds[0] in _WHAT:
-        extra.append(_value(kinds[0], name if alone else _WHAT[kinds[0]][1]))
+    if choices:
+        extra.append(_value(_one_of(choices), f"{{{','.join(choices)}}}"))
+    elif not several and len(kinds) == 1 and kinds[0] in _WHAT:
+        what, metavar = _WHAT[kinds[0]]
+        extra.append(_value(_converted(kinds[0], what), name if alone else metavar))
     for item in extra:
         hint = Annotated[hint, item]
     return hint
 
 
-def _value(kind: type, metavar: str) -> PrimitiveConstructorSpec[Any]:
-    def read(strings: list[str]) -> Any:
-        try:
-            return kind(strings[0])
-        except ValueError:
-            raise ValueError(f"expected {_WHAT[kind][0]}, got {strings[0]!r}") from None
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The words of a Literal, also where None may stand in their place; empty for other hints."""
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Literal:
+            return get_args(part)
+    return ()
 
+
+def _value(read: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
+    """How tyro reads one value; a default is never written as words, so what it may be does not matter."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: value is None or isinstance(value, kind | int),
+        instance_from_str=lambda strings: read(strings[0]),
+        is_instance=lambda value: True,
         str_from_instance=lambda value: [f"{value:g}" if isinstance(value, float) else str(value)],
     )
+
+
+def _converted(kind: type, what: str) -> Callable[[str], Any]:
+    def read(word: str) -> Any:
+        try:
+            return kind(word)
+        except ValueError:
+            raise ValueError(f"expected {what}, got {word!r}") from None
+
+    return read
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(word: str) -> str:
+        if word not in choices:
+            raise ValueError(f"expected {', '.join(choices[:-1])} or {choices[-1]}, got {word!r}")
+        return word
+
+    return read
 
 
 def _arrange(name: str, function: Callable[..., Answer], args: Sequence[str]) -> list[str]:

@@ -9,7 +9,6 @@ from .. import console
 from . import output
 from .output import Answer
 
-SHOWN_CLASSES = 40
 SHOWN_MISTAKES = 5
 
 
@@ -48,7 +47,9 @@ def evaluate(network: str, data: Path, /, *, split: str | None = None, labels: s
 
 def _show_classes(rows: list[dict[str, Any]]) -> None:
     """The table of classes; of many, those with the lowest F1."""
-    shown = rows if len(rows) <= SHOWN_CLASSES else sorted(rows, key=lambda row: row["f1"])[:SHOWN_CLASSES]
+    shown = (
+        rows if len(rows) <= output.SHOWN_CLASSES else sorted(rows, key=lambda row: row["f1"])[: output.SHOWN_CLASSES]
+    )
     output.table(
         ["class", ">images", ">precision", ">recall", ">F1"],
         [

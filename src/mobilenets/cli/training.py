@@ -21,9 +21,16 @@ def train(
     width: float | None = None,
     total_stride: int | None = None,
     batch_size: int | None = None,
+    optimizer: Literal["adamw", "sgd"] | None = None,
     lr: float | None = None,
+    weight_decay: float | None = None,
+    label_smoothing: float | None = None,
+    flip: Literal["yes", "no"] | None = None,
+    randaugment: int | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
     seed: int = 0,
-    recipe: str = "default",
+    recipe: str = "auto",
     labels: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     threads: int | None = None,
@@ -45,9 +52,16 @@ def train(
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         batch_size: images in a step
+        optimizer: adamw or sgd in place of the recipe's own
         lr: peak learning rate
+        weight_decay: weight decay; BatchNorm and biases are left out of it
+        label_smoothing: part of the target spread over all classes, 0 to 1
+        flip: whether a mirrored picture keeps its label
+        randaugment: RandAugment operations on each picture, 0 to 10
+        mixup: alpha of mixup's Beta distribution; 0 for none
+        cutmix: alpha of cutmix's Beta distribution; 0 for none
         seed: of the weights, the order and the augmentation
-        recipe: default, strong or sgd; the rest of the settings
+        recipe: all settings that are not given: default, small_pictures, strong, sgd; auto goes by the resolution
         labels: which label column to learn where the data has several
         device: where to train; auto takes a GPU where there is one
         threads: CPU threads
@@ -65,7 +79,14 @@ def train(
         width=width,
         total_stride=total_stride,
         batch_size=batch_size,
+        optimizer=optimizer,
         lr=lr,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        flip=None if flip is None else flip == "yes",
+        randaugment=randaugment,
+        mixup=mixup,
+        cutmix=cutmix,
         seed=seed,
         recipe=recipe,
         labels=labels,
