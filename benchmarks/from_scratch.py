@@ -44,7 +44,12 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "cifar": {
         "data": "data/cifar10_jpg/cifar10_jpg.zip",
-        "settings": {"model": "mobilenet_v4_conv_small", "resolution": 32, "total_stride": 16},
+        "settings": {
+            "model": "mobilenet_v1_full_conv_025",
+            "resolution": 32,
+            "total_stride": 16,
+            "precision": "bfloat16",
+        },
         "minutes": 12.0,
         "peer": {"model": "mobilenetv4_conv_small", "resolution": 32},
     },
@@ -57,10 +62,13 @@ def main() -> None:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--arms", default="ours")
     parser.add_argument("--peer-python", default=os.environ.get("PEER_PYTHON"))
     arguments = parser.parse_args()
     task = TASKS[arguments.task]
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     minutes = arguments.minutes or task["minutes"]
     for seed in (int(seed) for seed in arguments.seeds.split(",")):
         for arm in arguments.arms.split(","):

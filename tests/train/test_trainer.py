@@ -219,6 +219,9 @@ def test_a_loss_that_is_not_finite_names_the_step(
         ({"recipe": "best"}, "unknown recipe 'best'"),
         ({"device": "tpu"}, "device 'tpu' is not available"),
         ({"threads": 0}, "threads 0 is out of range"),
+        ({"precision": "int8"}, "unknown precision 'int8'"),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
+        ({"mixup": -1.0}, "mixup -1 is out of range"),
     ],
 )
 def test_bad_values_are_one_line_and_leave_nothing(
@@ -235,6 +238,14 @@ def test_a_folder_of_something_else_is_left_alone(shapes: Path, tmp_path: Path) 
     with pytest.raises(UserError, match="is not empty and not a run"):
         train(shapes, out=tmp_path, **SETTINGS, restart=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_bfloat16_trains(shapes: Path, tmp_path: Path) -> None:
+    train(shapes, out=tmp_path / "run", **{**SETTINGS, "epochs": 2}, precision="bfloat16")
+    rows = metrics(tmp_path / "run")
+    assert all(np.isfinite(row["train_loss"]) for row in rows)
+    tensors, _ = checkpoint.load_tensors(tmp_path / "run" / BEST)
+    assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])

@@ -44,6 +44,7 @@ class Arguments:
     recipe: str
     changes: Changes
     device: str
+    precision: str
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data: the changes stand beside the rest, under the names of the command line."""

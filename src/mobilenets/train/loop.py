@@ -57,9 +57,11 @@ def train_epoch(
     on_step: Callable[[int, float, float], None],
     keep_going: Callable[[], bool],
     device: torch.device,
+    bfloat16: bool = False,
 ) -> EpochResult:
     """Trains for one epoch. `progress(step)` gives the part of the whole training done, 0...1.
 
+    `bfloat16` runs the forward and backward pass under autocast; weights, loss and scoring stay float32.
     `on_step(step, loss, images_per_second)` is told after each step. Raises UserError on a loss that is not finite.
     """
     network.train()
@@ -75,7 +77,9 @@ def train_epoch(
             group["lr"] = lr
         images, targets = prepare(batch, recipe, classes, normalise, rng, device)
         optimiser.zero_grad(set_to_none=True)
-        loss = classification_loss(network(images), targets)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = network(images)
+        loss = classification_loss(logits, targets)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise UserError(

@@ -34,6 +34,7 @@ from .run import EVALUATION, LAST, METRICS, open_run, read_json
 from .session import Session
 from .tensorboard import Events
 
+PRECISIONS = ("float32", "bfloat16")
 NO_LIMIT = 100_000  # epochs, where the clock ends the training
 KEPT_SELECTION_BYTES = 512 * 2**20
 
@@ -61,6 +62,7 @@ def train(
     recipe: str = AUTO,
     labels: str | None = None,
     device: str = "auto",
+    precision: str = "float32",
     threads: int | None = None,
     restart: bool = False,
 ) -> dict[str, Any]:
@@ -95,7 +97,10 @@ def train(
         recipe=recipe,
         changes=changes,
         device=device,
+        precision=precision,
     )
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
     if minutes is not None and not minutes > 0:
         raise UserError(f"minutes {minutes:g} is out of range: allowed is above 0")
     choose_recipe(recipe, SMALL, changes)  # bad values are told before the data is read
@@ -133,6 +138,7 @@ class _Training:
     ) -> None:
         self.run, self.spec, self.dataset, self.parts = run, spec, dataset, parts
         self.recipe, self.device = recipe, device
+        self.bfloat16 = arguments.precision == "bfloat16"
         self.limit = None if arguments.minutes is None else 60 * arguments.minutes
         self.loader = Loader(
             Images(dataset, parts.train, round(spec.resolution * recipe.store)),
@@ -212,6 +218,7 @@ class _Training:
                     on_step=on_step,
                     keep_going=keep_going,
                     device=self.device,
+                    bfloat16=self.bfloat16,
                 )
                 self._finish_epoch(outcome, elapsed, total)
                 if session.history:
