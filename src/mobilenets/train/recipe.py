@@ -55,7 +55,7 @@ def default() -> Recipe:
     Command: `mobilenets train DATA --model mobilenet_v3_small --out RUN`. AdamW with a cosine, random resized crops,
     flips, a little rotation and colour, label smoothing and averaged weights.
     """
-    return Recipe(name="default", augmentation=Augmentation(rotate=10.0, colour=0.4, grey=0.05))
+    return Recipe(name="default", augmentation=Augmentation(rotate=20.0, colour=0.4, hue=0.03, grey=0.1))
 
 
 def strong() -> Recipe:
