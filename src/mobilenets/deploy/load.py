@@ -101,6 +101,8 @@ def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
     """
     name = os.fspath(reference)
     path = Path(name)
+    if not name:
+        raise UserError(f"no network named; a network is {ACCEPTED}")
     if path.is_dir():
         found = _folder(name, path)
     elif path.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,16 +219,9 @@ def _inside(path: Path, folder: Path) -> bool:
 
 
 def spread(samples: Sequence[Sample], limit: int | None) -> tuple[Sample, ...]:
-    """At most `limit` samples, evenly over each class in turn, so that a prefix of the data does not stand for all."""
+    """At most `limit` samples, evenly spread within each class, so that a prefix of the data does not stand for all."""
     if limit is None or len(samples) <= limit:
         return tuple(samples)
-    by_class: dict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_class[sample.label].append(sample)
-    order = sorted(
-        (place / len(members), sample.label, sample.name, sample)
-        for members in by_class.values()
-        for place, sample in enumerate(members)
-    )
-    step = len(order) / limit
-    return tuple(order[int(index * step)][3] for index in range(limit))
+    by_class = sorted(samples, key=lambda sample: sample.label)
+    step = len(by_class) / limit
+    return tuple(by_class[int((index + 0.5) * step)] for index in range(limit))

@@ -1,0 +1,58 @@
+"""Networks with weights that a test can learn from, and what to compare their logits with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mobilenets.arch.spec import Block, Spec, with_blocks
+from mobilenets.nn.blocks import MobileMQA
+from mobilenets.nn.layers import LayerScale
+from mobilenets.nn.network import Network, build_network
+
+
+def lively(spec: Spec) -> Network:
+    """A network whose statistics, scales and logits are far from trivial, yet rounding is not amplified."""
+    torch.manual_seed(1)
+    network = build_network(spec)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in network.modules():
+        if isinstance(module, LayerScale):
+            nn.init.uniform_(module.gamma, 0.2, 0.5)
+        elif isinstance(module, MobileMQA):
+            nn.init.normal_(module.query.weight, std=0.005)  # attention that is not saturated
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, std=0.2)
+            module.momentum = 1.0
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.1)
+    with torch.no_grad():  # statistics of real activations, so that no layer's output explodes
+        network.train()(torch.randn(8, 3, spec.resolution, spec.resolution))
+    for module in norms:
+        assert module.running_var is not None
+        module.running_var.mul_(torch.empty_like(module.running_var).uniform_(0.8, 1.2))
+    return network.eval()
+
+
+def pictures(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    """Within 1e-4 of the largest value, which must be a number worth comparing."""
+    largest = np.abs(expected).max()
+    assert 1e-3 < largest < 1e6
+    assert np.abs(found - expected).max() <= 1e-4 * largest
+
+
+def shortened(spec: Spec) -> Spec:
+    """`spec` with one block of each sort: a repeated residual block teaches a test nothing."""
+    kept: list[Block] = []
+    for block in spec.blocks:
+        sort = (block.kind, block.k_start, block.k_mid, bool(block.c_se), block.act, block.k_kv, block.residual)
+        seen = {(b.kind, b.k_start, b.k_mid, bool(b.c_se), b.act, b.k_kv, b.residual) for b in kept}
+        if not block.residual or sort not in seen:
+            kept.append(block)
+    return with_blocks(spec, tuple(kept))

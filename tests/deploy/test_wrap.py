@@ -1,0 +1,61 @@
+"""The module that ships computes what the network computes, for every architecture and padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lively import assert_close, lively, pictures, shortened
+from torch import nn
+
+from mobilenets.arch.registry import ARCHITECTURES, create_spec
+from mobilenets.arch.spec import Padding, with_blocks
+from mobilenets.deploy.load import TorchSession
+from mobilenets.deploy.wrap import Shipped
+from mobilenets.errors import UserError
+from mobilenets.nn.network import build_network
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_folding_changes_nothing(name: str, padding: Padding) -> None:
+    network = lively(shortened(create_spec(name, width=0.5, resolution=64, classes=7, padding=padding)))
+    images = pictures(2, 64)
+    with torch.inference_mode():
+        found = Shipped(network)(torch.from_numpy(images)).numpy()
+    assert_close(found, TorchSession(network).run(images))
+
+
+def test_the_network_itself_stays_as_it_was() -> None:
+    network = lively(create_spec("mobilenet_v2", width=0.25, resolution=32, classes=3))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    Shipped(network)
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_only_attention_keeps_a_batch_norm() -> None:
+    shipped = Shipped(lively(create_spec("mobilenet_v3_small", resolution=32)))
+    assert not [module for module in shipped.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_a_first_block_that_is_no_convolution_keeps_the_scale_outside() -> None:
+    spec = create_spec("mobilenet_v2", width=0.25, resolution=32, classes=3)
+    separable = spec.blocks[1]
+    first = type(separable)(kind="separable", c_in=3, c_mid=3, c_out=separable.c_out, k_mid=3, act="relu6")
+    spec = with_blocks(spec, (first, *spec.blocks[2:]))
+    network = lively(spec)
+    images = pictures(2, 32)
+    with torch.inference_mode():
+        found = Shipped(network)(torch.from_numpy(images)).numpy()
+    assert_close(found, TorchSession(network).run(images))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"in_channels": 1}, "1 input channels"), ({"classes": 0}, "no class")]
+)
+def test_what_no_bundle_can_hold_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Shipped(build_network(create_spec("mobilenet_v1_025", **settings)))
