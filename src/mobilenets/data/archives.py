@@ -9,6 +9,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,25 @@ def open_archive(path: Path) -> Files:
 def is_archive_name(name: str) -> bool:
     """Whether a file of this name is taken for an archive."""
     return name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
+
+
+def members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of every regular file of an archive, one at a time. Raises UserError as `open_archive` does."""
+    if zipfile.is_zipfile(path):
+        files = open_archive(path)
+        yield from ((name, files.read(name)) for name in files.names)
+        return
+    guard = _Guard(path)
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                name = guard.safe_name(member.name)
+                stream = archive.extractfile(member) if name is not None and member.isreg() else None
+                if name is not None and stream is not None:
+                    guard.count(member.name, member.size)
+                    yield name, stream.read()
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: the archive is damaged ({error})") from error
 
 
 class _Archive:
