@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -174,10 +174,12 @@ def test_names_that_are_no_unicode_are_printed(ending: Callable[..., Ended]) -> 
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert shell("--help").status == 0
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # processor time: what a clock on the wall shows where nothing else runs
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
     code = (
         "import sys; from mobilenets.cli.main import main; main(['--help']); main(['--version']);"
         "print([m for m in ('torch', 'numpy', 'cv2', 'tyro', 'rich') if m in sys.modules])"

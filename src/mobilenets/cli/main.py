@@ -150,7 +150,8 @@ def _choose(args: Sequence[str]) -> tuple[Verb | None, Sequence[str]]:
         return None, ()
     name = f"{first} {args[1]}"
     if name not in VERBS:
-        raise UserError(f"unknown verb {name!r}{near(name, group) or '; known: ' + ', '.join(group)}")
+        words = [known.split()[1] for known in group]
+        raise UserError(f"unknown verb {name!r}{near(args[1], words, f'{first} ') or '; known: ' + ', '.join(group)}")
     return VERBS[name], args[2:]
 
 
