@@ -57,10 +57,10 @@ def thumbnail(image: np.ndarray) -> str:
 def _open_data(facts: Facts) -> tuple[Dataset | None, str]:
     """The Run's data where it still lies there, else None and a note. Nothing is downloaded or rendered for this."""
     places = [facts.data.get("path"), (facts.evaluation or {}).get("data")]
-    found = next((place for place in places if place and Path(place).exists()), None)
-    if found is None:
-        return None, f"No pictures: the data is no longer at {places[0]}."
     try:
+        found = next((place for place in places if place and Path(place).exists()), None)
+        if found is None:
+            return None, f"No pictures: the data is no longer at {places[0]}."
         return open_dataset(found, labels=facts.arguments.get("labels"), strict=False), ""
     except (UserError, OSError) as error:
         return None, f"No pictures: the data could not be read ({error})."
