@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import csv
+import io
 import os
 import pickle
 import threading
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 
 from mobilenets.data.dataset import ClassLabel, Dataset, open_dataset
 from mobilenets.data.folders import read_folders
+from mobilenets.data.lists import read_lists
+from mobilenets.data.tables import find_tables, read_labelled
 from mobilenets.errors import UserError
 
 Write = Callable[..., Path]
@@ -186,6 +190,17 @@ class NamesOnly:
 
     def size(self, name: str) -> int:
         return 0
+
+
+class InMemory(NamesOnly):
+    """Text files in memory, and images of which only the names are known."""
+
+    def __init__(self, texts: dict[str, str], images: list[str]) -> None:
+        super().__init__([*texts, *images])
+        self.texts = texts
+
+    def read(self, name: str) -> bytes:
+        return self.texts[name].encode()
 
 
 WORD = st.sampled_from(["a", "b", "c", "red", "train", "val", "test", "images"])
@@ -383,6 +398,54 @@ def test_rows_twice_are_counted_once(tmp_path: Path, write_images: Write) -> Non
     dataset = open_dataset(tmp_path)
     assert len(dataset.samples) == 2
     assert "1 files that are named twice" in dataset.notes[0]
+
+
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=8
+)
+ROW = st.tuples(TEXT, st.sampled_from(["train", "val", "test"]), st.one_of(st.none(), TEXT))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=20), st.sampled_from([",", ";", "\t"]))
+def test_what_a_csv_says_is_what_is_read(rows: list[tuple[str, str, str | None]], delimiter: str) -> None:
+    """Labels and groups of any characters, quoted where need be."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["file", "label", "split", "group"])
+    writer.writerows([f"images/{i}.jpg", label, split, group or ""] for i, (label, split, group) in enumerate(rows))
+    files = InMemory({"data.csv": text.getvalue()}, [f"images/{i}.jpg" for i in range(len(rows))])
+    dataset = read_labelled(Path("set"), files, find_tables(Path("set"), files, "")[0])
+    found = [(dataset.classes[sample.label].name, sample.split, sample.group) for sample in dataset.samples]
+    assert found == rows
+    assert [label.name for label in dataset.classes] == sorted({label for label, _, _ in rows})
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(TEXT, st.integers(0, 30), st.integers(0, 5)), min_size=1, max_size=20),
+    st.sampled_from([", ", ",", " ", "\t"]),
+)
+def test_what_a_list_says_is_what_is_read(rows: list[tuple[str, int, int]], separator: str) -> None:
+    """Paths of any characters, ids as they are, fine or coarse."""
+    paths = [f"images/{i}/x {name}.JPG" for i, (name, _, _) in enumerate(rows)]
+    lines = [separator.join([path, str(fine), str(coarse)]) for path, (_, fine, coarse) in zip(paths, rows)]
+    files = InMemory({"train.txt": "\n".join(lines)}, paths)
+    for labels, column in ((None, 1), ("coarse", 2)):
+        dataset = read_lists(Path("set"), files, ["train.txt"], labels)
+        assert [sample.name for sample in dataset.samples] == paths
+        assert [dataset.classes[sample.label].index for sample in dataset.samples] == [row[column] for row in rows]
+
+
+def test_hands_are_rendered_where_no_such_path_exists(
+    tmp_path: Path, write_images: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = write_images(tmp_path / "made", ["train/paper/1.png", "train/rock/1.png", "test/rock/2.png"])
+    monkeypatch.setattr("mobilenets.data.hands.prepare", lambda: made)
+    assert open_dataset("hands").root == made
+    write_images(tmp_path / "hands", ["a/1.png", "b/1.png"])
+    assert [label.name for label in open_dataset("hands").classes] == ["a", "b"]
 
 
 # ------------------------------------------------------------------------------------------------- reading in parallel

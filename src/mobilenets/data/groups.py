@@ -180,14 +180,8 @@ def _pure_series(
     flat, mirrored = thumbs.reshape(-1, 48), thumbs[:, :, ::-1].reshape(-1, 48)
     series = np.array([keys[i] if keys[i] in wanted else "\0" for i in chosen])
     sources = np.array([source[i] for i in chosen])
-    pure = set()
-    for key in wanted:
-        inside = np.flatnonzero(series == key)
-        nearest = []
-        for i in inside:
-            distance = np.minimum(np.abs(flat - flat[i]).sum(axis=1), np.abs(mirrored - flat[i]).sum(axis=1))
-            distance[sources == sources[i]] = np.inf
-            nearest.append(series[int(distance.argmin())] == key)
-        if nearest and np.mean(nearest) >= _SERIES_PURITY:
-            pure.add(key)
-    return pure
+    # The squared distance |a|² - 2ab + |b|² of every pair; |b|² is the same for a picture and its mirror image.
+    likeness = 2 * np.maximum(flat @ flat.T, flat @ mirrored.T) - (flat**2).sum(axis=1)
+    likeness[sources[:, None] == sources] = -np.inf
+    inside = series[likeness.argmax(axis=1)] == series
+    return {key for key in wanted if (series == key).any() and inside[series == key].mean() >= _SERIES_PURITY}

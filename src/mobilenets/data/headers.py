@@ -54,8 +54,10 @@ def read_header(data: bytes) -> Header | None:
 def _jpeg(data: bytes) -> Header:
     size, orientation, position, seen_scan = None, 1, 2, False
     while position < len(data):
-        if data[position] != 0xFF:
-            raise HeaderError("no marker where a JPEG segment should begin")
+        if data[position] != 0xFF:  # stray bytes between segments, which every decoder skips
+            position = data.find(b"\xff", position)
+            if position < 0:
+                break
         marker = data[position + 1]
         if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:  # fill bytes and markers without a length
             position += 1 if marker == 0xFF else 2
@@ -76,7 +78,7 @@ def _jpeg(data: bytes) -> Header:
             position = len(data) if end is None else end.end() - 2
     if size is None:
         raise HeaderError("the file breaks off before the picture begins")
-    return Header("jpeg", *size, orientation, seen_scan and position < len(data))
+    return Header("jpeg", *size, orientation, seen_scan and 0 <= position < len(data))
 
 
 def _png(data: bytes) -> Header:
