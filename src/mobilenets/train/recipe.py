@@ -42,6 +42,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     label_smoothing: float = 0.1
     ema_epochs: float = 1.0
+    train_resolution: float = 1.0  # of the network's resolution; less is quicker, see `default`
     store: float = 1.15  # decoded images are kept at this multiple of the resolution
 
     def to_json(self) -> dict[str, Any]:
@@ -53,9 +54,13 @@ def default() -> Recipe:
     """What trains well from scratch on small and middle-sized sets.
 
     Command: `mobilenets train DATA --model mobilenet_v3_small --out RUN`. AdamW with a cosine, random resized crops,
-    flips, a little rotation and colour, label smoothing and averaged weights.
+    flips, a little rotation and colour, label smoothing and averaged weights. It trains at 7/8 of the resolution it is
+    scored at: a random crop shows things larger than the centre crop does (Touvron et al. 2019, "Fixing the train-test
+    resolution discrepancy"), and a step takes a quarter less.
     """
-    return Recipe(name="default", augmentation=Augmentation(rotate=20.0, colour=0.4, hue=0.03, grey=0.1))
+    return Recipe(
+        name="default", train_resolution=0.875, augmentation=Augmentation(rotate=20.0, colour=0.4, hue=0.03, grey=0.1)
+    )
 
 
 def strong() -> Recipe:

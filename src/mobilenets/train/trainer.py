@@ -123,6 +123,11 @@ def train(
     return training.result()
 
 
+def training_resolution(resolution: int, fraction: float) -> int:
+    """The side of the training images: that fraction of the resolution, to a multiple of 16 where it is less."""
+    return resolution if fraction >= 1 else min(resolution, max(32, round(resolution * fraction / 16) * 16))
+
+
 class _Training:
     """One training from its Run's last checkpoint to its report."""
 
@@ -143,7 +148,7 @@ class _Training:
         self.loader = Loader(
             Images(dataset, parts.train, round(spec.resolution * recipe.store)),
             batch_size=recipe.batch_size,
-            resolution=spec.resolution,
+            resolution=training_resolution(spec.resolution, recipe.train_resolution),
             augmentation=recipe.augmentation,
             seed=arguments.seed,
         )
