@@ -10,7 +10,7 @@ import pytest
 
 
 def write_shapes(root: Path, *, train: int = 40, val: int = 16, side: int = 40) -> Path:
-    """Class folders of reddish discs, greenish squares and bluish stripes on noise: train/ and val/, so many of each."""
+    """Class folders of reddish discs, greenish squares and bluish stripes on noise: train/ and val/, so many each."""
     rng = np.random.default_rng(3)
     for split, count in (("train", train), ("val", val)):
         for channel, name in enumerate(("disc", "square", "stripes")):
