@@ -90,6 +90,13 @@ def _parts(node: Any, place: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...]
     return [(place, node)] + [found for key, child in node.items() for found in _parts(child, (*place, key))]
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_stands_in_the_documentation_with_its_schema(name: str) -> None:
+    page = (SCHEMAS.parent / "command-line.md").read_text()
+    assert f"| `{name}" in page
+    assert f"](schemas/{name.replace(' ', '-')}.json)" in page
+
+
 def test_no_schema_without_a_verb() -> None:
     names = {verb.replace(" ", "-") for verb in VERBS} | {"bundle"}
     assert {path.stem for path in SCHEMAS.glob("*.json")} <= names
