@@ -23,7 +23,7 @@ def demo(
     model: str = "mobilenet_v3_small",
     images: int = 2400,
     resolution: int = 96,
-    minutes: float = 3.0,
+    minutes: float = 3.5,
     seed: int = 0,
     restart: bool = False,
 ) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def demo(
 
     began = time.perf_counter()
     step("render hands", 1)
-    data = prepare(images=images, seed=0)
+    data = prepare(images=images, size=resolution, seed=0)
     say(f"{images} pictures of rock, paper and scissors in {data}")
     step("data check", 2)
     report = check(data)
@@ -49,7 +49,15 @@ def demo(
     step("train", 3)
     run = folder / "run"
     trained = train(
-        data, model=model, out=run, minutes=minutes, resolution=resolution, seed=seed, total_stride=16, restart=restart
+        data,
+        model=model,
+        out=run,
+        minutes=minutes,
+        resolution=resolution,
+        total_stride=32,
+        batch_size=32,
+        seed=seed,
+        restart=restart,
     )
     step("evaluate", 4)
     evaluated = evaluate(run, data, split="test")

@@ -11,8 +11,8 @@ _Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
-    """A random sRGB colour (3,) in 0…1; mostly muted, one in six close to skin."""
-    if rng.random() < 1 / 6:
+    """A random sRGB colour (3,) in 0…1; mostly muted, one in twelve close to skin."""
+    if rng.random() < 1 / 12:
         return np.clip(np.array([0.80, 0.60, 0.46]) * rng.uniform(0.45, 1.2) + rng.normal(0, 0.05, 3), 0, 1)
     grey = rng.uniform(0.08, 0.95)
     return np.clip(grey + rng.normal(0.0, 0.5, 3) * rng.beta(1.0, 3.5), 0.02, 1.0)
@@ -164,4 +164,9 @@ BACKGROUNDS = tuple(_DRAWERS)
 
 def draw_background(name: str, rng: np.random.Generator, size: int) -> np.ndarray:
     """The background called `name`, (H, W, 3) float32 sRGB in 0…1."""
-    return np.clip(_DRAWERS[name](rng, size), 0.0, 1.0)
+    image = _DRAWERS[name](rng, size)
+    # Out of the camera's focus and evenly lit, as behind most hands that are held up: softer, and of less contrast.
+    calm = rng.uniform(0.25, 0.9)
+    mean = image.mean(axis=(0, 1), keepdims=True)
+    image = cv2.GaussianBlur(image, (0, 0), size * rng.uniform(0.003, 0.03))
+    return np.clip(mean + calm * (image - mean), 0.0, 1.0)

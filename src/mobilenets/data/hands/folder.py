@@ -19,7 +19,7 @@ from ...errors import UserError
 from .pose import SIGNS
 from .work import FIELDS, Share, render_all
 
-VERSION = 1  # raised whenever the same seed and index would give another picture
+VERSION = 2  # raised whenever the same seed and index would give another picture
 FEWEST, LARGEST = 9, 1024  # images in all; pixels a side
 _MARKER = "hands.json"
 _STALE_S = 24 * 3600.0

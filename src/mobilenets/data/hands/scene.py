@@ -73,10 +73,10 @@ class Scene:
 
 
 def _rotation(rng: np.random.Generator, view: View, side: Side) -> np.ndarray:
-    """Hand to camera: any turn in the picture's plane, a moderate one out of it; column x mirrored for a left hand."""
-    yaw = (0.0 if view == "palm" else np.pi) + np.radians(np.clip(rng.normal(0.0, 17.0), -36.0, 36.0))
-    tilt = np.radians(np.clip(rng.normal(0.0, 15.0), -32.0, 32.0))
-    roll = rng.uniform(-np.pi, np.pi)
+    """Hand to camera: an arm from below or aside, turned a little out of the plane; x mirrored for a left hand."""
+    yaw = (0.0 if view == "palm" else np.pi) + np.radians(np.clip(rng.normal(0.0, 14.0), -30.0, 30.0))
+    tilt = np.radians(np.clip(rng.normal(0.0, 12.0), -26.0, 26.0))
+    roll = np.radians(np.clip(rng.normal(0.0, 35.0), -100.0, 100.0))
     c, s = np.cos([yaw, tilt, roll]), np.sin([yaw, tilt, roll])
     about_y = np.array([[c[0], 0, s[0]], [0, 1, 0], [-s[0], 0, c[0]]])
     about_x = np.array([[1, 0, 0], [0, c[1], -s[1]], [0, s[1], c[1]]])
@@ -144,7 +144,7 @@ def sample_scene(seed: int, index: int, sign: str | None = None) -> Scene:
     skin = rng.uniform(0.0, 6.0)
     blush = np.clip(rng.normal(1.0, (0.025, 0.018, 0.03)), 0.92, 1.08)
     light = _light(rng)
-    fraction = rng.uniform(0.58, 0.93) * (0.86 if sign == "rock" else 1.0)
+    fraction = rng.uniform(0.68, 0.95) * (0.86 if sign == "rock" else 1.0)
     framing = Framing(rng.uniform(32.0, 90.0), fraction, rng.uniform(-1.0, 1.0, 2))
     sleeve = _sleeve(rng)
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
