@@ -3,7 +3,7 @@
 #   make demo     data rendered here -> train -> evaluate -> export -> verify -> bench -> report, about six minutes
 #   make test     every test; `make test-fast` leaves out the slow ones
 #   make check    style, types, layers
-#   make golden   compares every network with the recorded tables
+#   make golden   records tests/arch/golden_cost.csv anew from timm, torchvision and Keras, in an environment of its own
 #   make docs     the documentation, in site/
 #   make clean    removes what the targets above made, the environment included
 #
@@ -14,6 +14,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The libraries that golden tables are recorded from; SHIM has tvshim.py, for a torchvision beside a CPU build of torch.
+PEERS ?= .venv-peers
+SHIM ?= ../shared/peers
 
 .PHONY: demo test test-fast test-slow check golden docs clean
 .DEFAULT_GOAL := test-fast
@@ -35,14 +38,14 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-golden: $(INSTALLED)
-	$(BIN)/python -m pytest tests/arch tests/nn
+golden: $(PEERS)/.installed
+	PYTHONPATH=src:$(SHIM) $(PEERS)/bin/python benchmarks/peer_costs.py --csv tests/arch/golden_cost.csv
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # PyTorch goes first and alone: so it can come from another index, and the rest finds it there.
@@ -52,4 +55,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	$(PIP) install --quiet -c constraints.txt -e '.[dev,docs]'
+	@touch $@
+
+$(PEERS)/.installed: constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt numpy pillow pyyaml huggingface_hub safetensors keras==3.15.1
+	$(PEERS)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31
 	@touch $@
