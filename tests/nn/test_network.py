@@ -251,11 +251,10 @@ def test_bfloat16_autocast_runs_forward_and_backward(name: str, make: MakeNetwor
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-@every_architecture
 @pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "large" not in name or "_v3_" in name])
 def test_every_activation_runs(name: str, act: Activation, make: MakeNetwork) -> None:
-    if act != "identity" and "_v4_" in name and name != "mobilenet_v4_conv_small":
-        pytest.skip("the blocks of V4 are all in Conv-S and Hybrid-M; one activation per network is enough there")
+    """V4's large networks are left out: their blocks are those of the others."""
     network = make(name, activation=act, resolution=32)
     with torch.inference_mode():
         assert network(images(1, 3, 32, 32)).isfinite().all()

@@ -77,9 +77,19 @@ def parse_name(name: str) -> tuple[Architecture, float | None]:
     match = re.fullmatch(r"(.+)_(\d)(\d{2,})", name)
     if match and match[1] in ARCHITECTURES:
         return ARCHITECTURES[match[1]], float(f"{match[2]}.{match[3]}")
-    near = difflib.get_close_matches(re.sub(r"mobilenet_?v?(?=\d)", "mobilenet_v", name.lower()), ARCHITECTURES, 3, 0.5)
+    near = _near_misses(re.sub(r"mobilenet_?v?(?=\d)", "mobilenet_v", name.lower()))
     hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(ARCHITECTURES)}"
     raise UserError(f"unknown model {name!r}; {hint}")
+
+
+def _near_misses(name: str) -> list[str]:
+    """The names that go on from `name`, up to five; else up to three, best first, at least 60 % alike."""
+    longer = [each for each in ARCHITECTURES if each.startswith(name)]
+    if 0 < len(longer) <= 5:
+        return longer
+    found = difflib.get_close_matches(name, ARCHITECTURES, 3, 0.6)
+    ratios = [difflib.SequenceMatcher(None, each, name).ratio() for each in found]
+    return [each for each, ratio in zip(found, ratios) if ratio > ratios[0] - 0.08]
 
 
 def name_with_width(name: str, width: float) -> str:

@@ -1,0 +1,35 @@
+"""Every example of docs/networks.md runs, and its table of networks is what `cost` says."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+from mobilenets.arch.cost import cost
+from mobilenets.arch.registry import ARCHITECTURES, create_spec
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
+
+
+def test_every_example_runs() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    assert all(language == "python" and ">>> " in block for language, block in blocks)
+    outcome = doctest.testfile(str(PAGE), module_relative=False, encoding="utf-8")
+    assert outcome.failed == 0
+    assert outcome.attempted == len(re.findall(r"^>>> ", text, re.MULTILINE))
+
+
+def test_the_table_of_networks_is_true() -> None:
+    rows = re.findall(r"^\| `(mobilenet_\w+)` \| ([^|]+) \| (\d+) \| ([\d,]+) \| ([\d,]+) \| ([\d.]+) \|$",
+                      PAGE.read_text(encoding="utf-8"), re.MULTILINE)  # fmt: skip
+    assert [row[0] for row in rows] == list(ARCHITECTURES)
+    for name, table, resolution, params, macs, megabytes in rows:
+        whole = cost(create_spec(name))
+        assert ARCHITECTURES[name].source.endswith(f", {table}")
+        assert (whole.input[1], whole.params, whole.macs) == tuple(
+            int(number.replace(",", "")) for number in (resolution, params, macs)
+        )
+        assert f"{whole.activation_bytes / 1e6:.2f}" == megabytes
