@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,12 @@ def test_each_file_is_measured_with_each_number_of_threads(bundle: Path) -> None
     assert found["machine"]["cores"] == 2
     assert json.loads((bundle / "measured.json").read_text())["bench"]["files"] == found["files"]
     assert "## Speed" in (bundle / "MODEL_CARD.md").read_text()
+
+
+def test_the_measuring_process_imports_neither_torch_nor_opencv() -> None:
+    program = "import sys, mobilenets.deploy.worker, mobilenets.deploy.onnx; print({'torch', 'cv2'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "set()"
 
 
 def test_one_file_of_a_bundle_is_enough(bundle: Path) -> None:

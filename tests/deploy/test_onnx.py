@@ -46,7 +46,7 @@ def test_the_file_computes_what_the_network_computes(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_exports(name: str, padding: Padding, tmp_path: Path) -> None:
-    assert_parity(create_spec(name, resolution=96, classes=5, padding=padding), tmp_path)
+    assert_parity(create_spec(name, width=0.5, resolution=96, classes=5, padding=padding), tmp_path)
 
 
 def test_the_graph_is_lean(exported: Path) -> None:

@@ -16,8 +16,8 @@ from ..console import say
 from ..data.dataset import Dataset, Sample, open_dataset
 from ..data.decode import ImageError, decode_image
 from ..data.preprocess import resize_and_crop
-from ..data.roles import roles
 from ..errors import UserError
+from .score import reported
 
 COUNT = 3
 EXPECTED = "golden/expected.json"
@@ -77,7 +77,7 @@ def write_golden(golden: Golden, logits: np.ndarray, labels: Sequence[dict[str, 
 
 def _from_data(dataset: Dataset, preprocessing: Preprocessing) -> Golden:
     images, names = [], []
-    for sample in _spread(roles(dataset, seed=0).report):
+    for sample in _spread(reported(dataset).samples):
         images.append(resize_and_crop(decode_image(dataset.read(sample)), preprocessing))
         names.append(dataset.classes[sample.label].name)
     return Golden(np.stack(images), tuple(names))

@@ -110,7 +110,7 @@ def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
     else:
         found = _architecture(name, random=random)
     say(f"{name}: {found.recognised}")
-    if found.kind == "architecture":
+    if found.source["kind"] == "architecture":
         warn("its weights are random: fit for measuring speed and size, its answers mean nothing")
     return found
 

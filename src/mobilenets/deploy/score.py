@@ -159,16 +159,18 @@ def _first(name: str) -> str:
 def choose(dataset: Dataset, split: str | None, loaded: Loaded) -> Choice:
     """The images to score: those of `split`, else of test, else of val, else all; what was taken is printed.
 
-    Where the network was trained on this very data and the data has no splits, the part that training held out for
-    its report is taken, never training images silently. Raises UserError for a split that the data does not have.
+    Where the network was trained on this very data and the data does not divide training from testing itself, the part
+    that training held out for its report is taken, never training images silently. Raises UserError for a split that
+    the data does not have.
     """
     trained = _was_trained_on(loaded, dataset)
     if split is not None:
         return _named(dataset, split, trained, loaded)
     if trained:
-        parts = roles(dataset, seed=0)
-        say(f"{loaded.reference} was trained on this data: its {len(parts.report)} held-out images are scored")
-        return Choice(parts.report, parts.report_name)
+        choice = reported(dataset)
+        if not _divided(dataset):
+            say(f"{loaded.reference} was trained on this data: its {len(choice.samples)} held-out images are scored")
+        return choice
     for name in ("test", "val"):
         if name in dataset.splits:
             return Choice(dataset.of_split(name), name)
@@ -176,12 +178,26 @@ def choose(dataset: Dataset, split: str | None, loaded: Loaded) -> Choice:
     return Choice(dataset.samples, "all")
 
 
+def reported(dataset: Dataset) -> Choice:
+    """The images that a training on this data reports on; `data.roles` draws them where the data does not say."""
+    if _divided(dataset):
+        name = "test" if "test" in dataset.splits else "val"
+        return Choice(dataset.of_split(name), name)
+    parts = roles(dataset, seed=0)
+    return Choice(parts.report, parts.report_name)
+
+
+def _divided(dataset: Dataset) -> bool:
+    """Whether the data itself says what is for training and what is for testing."""
+    return "train" in dataset.splits and len(dataset.splits) > 1
+
+
 def _named(dataset: Dataset, split: str, trained: bool, loaded: Loaded) -> Choice:
     if split == "all":
         if trained:
             warn(f"{loaded.reference} was trained on part of these images: the score flatters it")
         return Choice(dataset.samples, "all")
-    if not dataset.splits and trained:
+    if trained and not _divided(dataset):
         parts = roles(dataset, seed=0)
         held = {"train": parts.train, "val": parts.selection, "test": parts.report}
     else:
