@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from mobilenets.arch.cost import cost
-from mobilenets.arch.registry import create_spec
+from mobilenets.arch.spec import Spec
 from mobilenets.data.dataset import open_dataset
 from mobilenets.data.roles import roles
 from mobilenets.train.trainer import train
@@ -89,13 +89,7 @@ def run_ours(task: dict[str, Any], minutes: float, seed: int, _: str | None) -> 
         result = train(SHARED / task["data"], out=Path(folder) / "run", minutes=minutes, seed=seed, **task["settings"])
         spec = json.loads((Path(folder) / "run" / "spec.json").read_text())
     report = result["report"]
-    whole = cost(
-        create_spec(
-            task["settings"]["model"],
-            resolution=task["settings"]["resolution"],
-            total_stride=task["settings"].get("total_stride"),
-        )
-    )
+    whole = cost(Spec.from_json(spec))
     return {
         "model": spec["name"],
         "macs": whole.macs,
