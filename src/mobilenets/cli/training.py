@@ -33,6 +33,7 @@ def train(
     recipe: str = "auto",
     labels: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["float32", "bfloat16"] = "float32",
     threads: int | None = None,
     restart: bool = False,
 ) -> Answer:
@@ -64,6 +65,7 @@ def train(
         recipe: all settings that are not given: default, small_pictures, strong, sgd; auto goes by the resolution
         labels: which label column to learn where the data has several
         device: where to train; auto takes a GPU where there is one
+        precision: bfloat16 computes in half the bits where the device does so faster; weights stay float32
         threads: CPU threads
         restart: begin anew: the Run in the folder is deleted
     """
@@ -91,6 +93,7 @@ def train(
         recipe=recipe,
         labels=labels,
         device=device,
+        precision=precision,
         threads=threads,
         restart=restart,
     )
