@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -223,3 +226,9 @@ def test_a_thousand_specs_cost_under_a_second() -> None:
         if best < 1:
             break
     assert best < 1, f"1000 Specs took {best:.2f} s; python benchmarks/cost_speed.py shows which"
+
+
+def test_nothing_in_arch_imports_torch_or_numpy() -> None:
+    modules = ", ".join(f"mobilenets.arch.{path.stem}" for path in Path(formulas.__file__).parent.glob("[a-z]*.py"))
+    check = f"import sys, {modules}; sys.exit(bool({{'torch', 'numpy', 'cv2'}} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0

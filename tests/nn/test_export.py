@@ -12,7 +12,7 @@ from torch import Tensor
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
 from mobilenets.nn.network import Network, build_network
 
-HEAVY = ("mobilenet_v4_conv_large", "mobilenet_v4_hybrid_large")
+EVERY_KIND_OF_BLOCK = ("mobilenet_v1", "mobilenet_v3_small", "mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium")
 
 
 def small(name: str, **settings: Any) -> Network:
@@ -35,7 +35,8 @@ def exported_equals_eager(network: Network) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else []) for name in ARCHITECTURES]
+    "name",
+    [pytest.param(name, marks=[] if name in EVERY_KIND_OF_BLOCK else [pytest.mark.slow]) for name in ARCHITECTURES],
 )
 def test_export_with_a_dynamic_batch(name: str) -> None:
     exported_equals_eager(small(name))
@@ -43,7 +44,13 @@ def test_export_with_a_dynamic_batch(name: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"profile": "authors"}, {"output_stride": 8}, {"total_stride": 8}, {"background": True}, {"activation": "gelu"}],
+    [
+        {"profile": "authors"},
+        pytest.param({"output_stride": 8}, marks=pytest.mark.slow),
+        pytest.param({"total_stride": 8}, marks=pytest.mark.slow),
+        pytest.param({"background": True}, marks=pytest.mark.slow),
+        pytest.param({"activation": "gelu"}, marks=pytest.mark.slow),
+    ],
     ids=lambda settings: next(iter(settings)),
 )
 def test_export_of_other_settings(settings: dict[str, Any]) -> None:
@@ -72,6 +79,7 @@ def test_compiled_equals_eager(name: str, backward: bool) -> None:
             assert (gradients[key] - parameter.grad).abs().max() <= 1e-3 * parameter.grad.abs().max() + 1e-6
 
 
+@pytest.mark.slow
 def test_captured_by_dynamo_in_one_graph() -> None:
     """No graph break: the whole network compiles, checked without the compiler's own time."""
     network = small("mobilenet_v4_hybrid_medium")

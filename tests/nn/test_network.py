@@ -28,12 +28,17 @@ def make() -> MakeNetwork:
     def make_one(name: str, **settings: object) -> Network:
         spec = create_spec(name, **{"width": 0.25, "resolution": 64, "classes": 7, **settings})  # type: ignore[arg-type]
         if spec not in made:
-            torch.manual_seed(0)
-            made[spec] = build_network(spec)
+            made[spec] = fresh(spec)
             calibrate_(made[spec])
         return copy.deepcopy(made[spec]).eval()
 
     return make_one
+
+
+def fresh(spec: Spec) -> Network:
+    """The network of a Spec with the weights of seed 0."""
+    torch.manual_seed(0)
+    return build_network(spec).eval()
 
 
 def calibrate_(network: Network) -> None:
@@ -75,8 +80,8 @@ def test_batches_of_one_odd_sizes_and_the_smallest_input(name: str, profile: Pro
 
 @every_architecture
 @pytest.mark.parametrize("in_channels", [1, 4])
-def test_input_channels(name: str, in_channels: int, make: MakeNetwork) -> None:
-    network = make(name, in_channels=in_channels)
+def test_input_channels(name: str, in_channels: int) -> None:
+    network = fresh(create_spec(name, width=0.25, classes=7, in_channels=in_channels))
     with torch.inference_mode():
         assert network(images(2, in_channels, 32, 32)).shape == (2, 7)
 
@@ -151,7 +156,7 @@ def test_embed_feeds_the_classifier(name: str, make: MakeNetwork) -> None:
         assert embedding.shape == (2, network.spec.head.c_embedding)
         assert torch.equal(network.head.classifier(embedding), network(batch))
         assert torch.equal(network.head(network.trunk(batch)), network(batch))
-    headless = make(name, classes=0)
+    headless = fresh(adapt.with_classes(network.spec, 0))
     with torch.inference_mode():
         assert headless(batch).shape == embedding.shape
 
@@ -192,7 +197,8 @@ def test_reset_head_keeps_type_and_refuses_nonsense(make: MakeNetwork) -> None:
 @every_architecture
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_output_stride_with_the_same_weights(name: str, output_stride: int, make: MakeNetwork) -> None:
-    network, dense = make(name), make(name, output_stride=output_stride)
+    network = make(name)
+    dense = fresh(adapt.with_output_stride(network.spec, output_stride))
     dense.load_state_dict(network.state_dict())
     batch = images(1, 3, 64, 96)
     with torch.inference_mode():
@@ -211,7 +217,8 @@ def test_output_stride_with_the_same_weights(name: str, output_stride: int, make
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v4_conv_medium"])
 def test_dilation_computes_the_strided_values_between_others(name: str, make: MakeNetwork) -> None:
     """Away from the border, every second value of a dilated stride-16 map is the stride-32 map's."""
-    network, dense = make(name, resolution=32), make(name, resolution=32, output_stride=16)
+    network = make(name)
+    dense = fresh(adapt.with_output_stride(network.spec, 16))
     for module in (network, dense):  # squeeze-and-excite pools over the whole map, which dilation changes
         for part in module.modules():
             if hasattr(part, "se"):
@@ -253,16 +260,16 @@ def test_bfloat16_autocast_runs_forward_and_backward(name: str, make: MakeNetwor
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "large" not in name or "_v3_" in name])
-def test_every_activation_runs(name: str, act: Activation, make: MakeNetwork) -> None:
+def test_every_activation_runs(name: str, act: Activation) -> None:
     """V4's large networks are left out: their blocks are those of the others."""
-    network = make(name, activation=act, resolution=32)
+    network = fresh(create_spec(name, width=0.25, activation=act))
     with torch.inference_mode():
         assert network(images(1, 3, 32, 32)).isfinite().all()
 
 
 @every_architecture
-def test_background_has_one_more_output_in_front(name: str, make: MakeNetwork) -> None:
-    network = make(name, background=True)
+def test_background_has_one_more_output_in_front(name: str) -> None:
+    network = fresh(create_spec(name, width=0.25, classes=7, background=True))
     with torch.inference_mode():
         assert network(images(1, 3, 32, 32)).shape == (1, 8)
     assert network.spec.head.classes == 7
