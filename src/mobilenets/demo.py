@@ -69,7 +69,8 @@ def demo(
     step("verify", 6)
     verified = verify(bundle, data, split="test")
     for file in verified["files"]:
-        say(f"{file['runtime']} {file['precision']}: agreement {file['agreement']:.1%}, {_word(file['ok'])}")
+        agreement = "not run" if file["agreement"] is None else f"agreement {file['agreement']:.1%}"
+        say(f"{file['runtime']} {file['precision']}: {agreement}, {_word(file['ok'])}")
     step("bench", 7)
     timed = bench(bundle)
     for file in timed["files"]:
