@@ -14,7 +14,7 @@ def demo(
     model: str = "mobilenet_v3_small",
     images: int = 2400,
     resolution: int = 96,
-    minutes: float = 4.2,
+    minutes: float = 4.8,
     seed: int = 0,
     restart: bool = False,
 ) -> Answer:
