@@ -61,6 +61,11 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     return Run(folder, Spec.from_json(read_json(folder / SPEC)), labels, read_json(folder / RECIPE))
 
 
+def selection_key(row: dict[str, Any]) -> tuple[float, float]:
+    """What the best epoch has most of: selection top-1, then the lower selection loss. `row` is one of metrics.jsonl."""
+    return row["val_top1"], -row.get("val_loss", 0.0)
+
+
 def read_json(path: Path) -> Any:
     """The JSON in a file. Raises UserError naming the file when it is missing or broken."""
     try:

@@ -30,7 +30,7 @@ from .loop import EpochResult, Normaliser, compute_logits, train_epoch
 from .optimise import Average, make_optimiser
 from .recipe import AUTO, SMALL, Changes, Recipe, choose_recipe
 from .report import write_report
-from .run import EVALUATION, LAST, METRICS, open_run, read_json
+from .run import EVALUATION, LAST, METRICS, open_run, read_json, selection_key
 from .session import Session
 from .tensorboard import Events
 
@@ -242,10 +242,7 @@ class _Training:
         session.trained_seconds += outcome.seconds
         row = self._score(outcome)
         session.history.append(row)
-        better = session.best is None or (row["val_top1"], -row["val_loss"]) > (
-            session.best["val_top1"],
-            -session.best["val_loss"],
-        )
+        better = session.best is None or selection_key(row) > selection_key(session.best)
         if better:
             session.best = row
             session.save_best(self.run)  # before the checkpoint: a kill between the two repeats this epoch

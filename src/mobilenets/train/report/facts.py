@@ -11,7 +11,7 @@ from typing import Any
 from ...arch.cost import Cost, cost
 from ...arch.spec import Spec
 from ...errors import UserError
-from ..run import EVALUATION, METRICS, open_run, read_json
+from ..run import EVALUATION, METRICS, open_run, read_json, selection_key
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Facts:
     def best(self) -> dict[str, Any] | None:
         """The epoch that training selected: the highest top-1, then the lowest loss, then the first."""
         scored = [row for row in self.epochs if math.isfinite(row.get("val_top1", math.nan))]
-        return max(scored, key=lambda row: (row["val_top1"], -row.get("val_loss", 0.0))) if scored else None
+        return max(scored, key=selection_key) if scored else None
 
     @property
     def seconds(self) -> float | None:
