@@ -62,7 +62,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 
 def selection_key(row: dict[str, Any]) -> tuple[float, float]:
-    """What the best epoch has most of: selection top-1, then the lower selection loss. `row` is one of metrics.jsonl."""
+    """What the best epoch has most of: selection top-1, then lower loss. `row` is a line of metrics.jsonl."""
     return row["val_top1"], -row.get("val_loss", 0.0)
 
 
