@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
+from mobilenets.api import train
 from mobilenets.arch.cost import cost
 from mobilenets.arch.spec import Spec
 from mobilenets.data.dataset import open_dataset
 from mobilenets.data.roles import roles
-from mobilenets.train.trainer import train
 
 HERE = Path(__file__).resolve().parent
 ROWS = HERE / "results" / "from_scratch.jsonl"
@@ -73,6 +73,7 @@ def main() -> None:
     for seed in (int(seed) for seed in arguments.seeds.split(",")):
         for arm in arguments.arms.split(","):
             key = {"task": arguments.task, "arm": arm, "minutes": minutes, "seed": seed}
+            key["threads"] = torch.get_num_threads()
             if any(all(row[k] == v for k, v in key.items()) for row in read_rows()):
                 continue
             run = run_ours if arm == "ours" else run_timm

@@ -39,16 +39,6 @@ def test_every_public_name_is_a_documented_function_without_catch_alls(name: str
     assert name in dir(mobilenets)
 
 
-@pytest.mark.parametrize("before", ["mobilenets.train.recipe", "mobilenets"])
-def test_train_is_a_function_and_a_package_whatever_was_imported_before(before: str) -> None:
-    code = (
-        f"import {before}; import mobilenets; from mobilenets import train; import mobilenets.train.recipe as recipe;"
-    )
-    assert python(f"{code} print(callable(train), train is mobilenets.train, recipe.default().name)") == (
-        "True True default"
-    )
-
-
 def test_a_name_that_is_not_there_says_so() -> None:
     with pytest.raises(AttributeError, match="module 'mobilenets' has no attribute 'trian'"):
         mobilenets.trian  # noqa: B018

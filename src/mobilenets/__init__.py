@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import cost, create_model
+    from .api import cost, create_model, train
     from .deploy.bench import bench
     from .deploy.evaluate import evaluate
     from .deploy.export import export
     from .deploy.predict import predict
     from .deploy.verify import verify
-    from .train.trainer import train
 
 __version__ = "0.1.0"
 
@@ -26,7 +25,7 @@ __all__ = ["bench", "cost", "create_model", "evaluate", "export", "predict", "tr
 _HOME = {
     "create_model": "api",
     "cost": "api",
-    "train": "train",
+    "train": "api",
     "evaluate": "deploy.evaluate",
     "predict": "deploy.predict",
     "export": "deploy.export",
@@ -40,8 +39,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = import_module(f"{__name__}.{_HOME[name]}")
-    value = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)  # `train` is a package to be called
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

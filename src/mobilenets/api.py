@@ -1,9 +1,9 @@
-"""The Python side of the verbs that start from a network's name: `create_model` and `cost`."""
+"""The Python side of the verbs that stand on several layers: `create_model`, `cost` and `train`."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .arch import adapt
 from .arch.cost import Cost
@@ -72,3 +72,70 @@ def cost(
     if classes is not None:
         spec = adapt.with_classes(spec, classes, background=spec.head.background)
     return cost_of(spec)
+
+
+def train(
+    data: str | os.PathLike[str],
+    *,
+    model: str = "mobilenet_v3_small",
+    out: str | os.PathLike[str] = "run",
+    epochs: int | None = None,
+    minutes: float | None = None,
+    resolution: int | None = None,
+    width: float | None = None,
+    total_stride: int | None = None,
+    batch_size: int | None = None,
+    optimizer: str | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    label_smoothing: float | None = None,
+    flip: bool | None = None,
+    randaugment: int | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    seed: int = 0,
+    recipe: str = "auto",
+    labels: str | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    threads: int | None = None,
+    restart: bool = False,
+) -> dict[str, Any]:
+    """Trains a network on labelled images and leaves a Run; resumes by itself. Returns what `train --json` prints.
+
+    `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
+    Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
+    on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
+    Selection sees a part of the training data alone; the reported split is scored once, at the end.
+    """
+    from .training.begin import Arguments
+    from .training.recipe import Changes
+    from .training.trainer import run_training
+
+    changes = Changes(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        flip=flip,
+        randaugment=randaugment,
+        mixup=mixup,
+        cutmix=cutmix,
+    )
+    arguments = Arguments(
+        data=str(data),
+        model=model,
+        labels=labels,
+        minutes=minutes,
+        resolution=resolution,
+        width=width,
+        total_stride=total_stride,
+        seed=seed,
+        recipe=recipe,
+        changes=changes,
+        device=device,
+        precision=precision,
+    )
+    return run_training(arguments, out, threads=threads, restart=restart)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .api import train
 from .console import say
 from .data.check import check
 from .data.hands import prepare
@@ -14,7 +15,6 @@ from .deploy.bench import bench
 from .deploy.evaluate import evaluate
 from .deploy.export import export
 from .deploy.verify import verify
-from .train.trainer import train
 
 
 def demo(

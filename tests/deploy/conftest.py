@@ -38,7 +38,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Run that `train` left: a shallow V1 at 32 pixels that has learnt something."""
-    from mobilenets.train.trainer import train
+    from mobilenets.api import train
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     train(

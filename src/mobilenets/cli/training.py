@@ -69,7 +69,7 @@ def train(
         threads: CPU threads
         restart: begin anew: the Run in the folder is deleted
     """
-    from ..train.trainer import train as train_run
+    from ..api import train as train_run
 
     result = train_run(
         data,

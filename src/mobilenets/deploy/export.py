@@ -58,7 +58,7 @@ def _fill(
     """Writes everything but the manifest; returns the manifest without its list of files, and the answer's files."""
     import torch
 
-    from ..train.checkpoint import save_tensors
+    from ..training.checkpoint import save_tensors
     from .wrap import Shipped
 
     network, spec = loaded.network, loaded.spec

@@ -79,7 +79,7 @@ class TorchSession:
         import torch
 
         from ..nn.placement import placed
-        from ..train.loop import Normaliser
+        from ..training.loop import Normaliser
 
         self.network = placed(network, torch.device("cpu"))
         self.normalise = Normaliser(network.spec.preprocessing, torch.device("cpu"))
@@ -136,7 +136,7 @@ def from_bundle(bundle: Bundle, model: ModelFile | None = None, *, reference: st
 def bundle_network(bundle: Bundle) -> Network:
     """The float32 network that a bundle's files were made from. Raises UserError when they are not as exported."""
     from ..nn.network import build_network
-    from ..train.checkpoint import load_network_, load_tensors
+    from ..training.checkpoint import load_network_, load_tensors
 
     bundle.check(bundle.weights.relative_to(bundle.path).as_posix())
     tensors, _ = load_tensors(bundle.weights)
@@ -146,7 +146,7 @@ def bundle_network(bundle: Bundle) -> Network:
 
 
 def _folder(name: str, path: Path) -> Loaded:
-    from ..train.run import is_run
+    from ..training.run import is_run
 
     if (path / MANIFEST).is_file():
         return from_bundle(open_bundle(path), reference=name)
@@ -158,7 +158,7 @@ def _folder(name: str, path: Path) -> Loaded:
 
 
 def _file(name: str, path: Path) -> Loaded:
-    from ..train.run import is_run
+    from ..training.run import is_run
 
     for folder in path.absolute().parents:
         if is_bundle(folder):
@@ -179,7 +179,7 @@ def _bundle_file(name: str, inside: str, folder: Path) -> Loaded:
 
 
 def _run(name: str, path: Path) -> Loaded:
-    from ..train.run import EVALUATION, open_run, read_json
+    from ..training.run import EVALUATION, open_run, read_json
 
     run = open_run(path)
     network = run.network()

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+from mobilenets.api import train
 from mobilenets.errors import UserError
-from mobilenets.train import checkpoint, session, trainer
-from mobilenets.train.run import BEST, EVALUATION, LAST, METRICS, open_run
-from mobilenets.train.trainer import train
+from mobilenets.training import checkpoint, session, trainer
+from mobilenets.training.run import BEST, EVALUATION, LAST, METRICS, open_run
 
 SETTINGS: dict[str, Any] = {
     "model": "mobilenet_v1_025",
@@ -128,7 +128,7 @@ def test_stopped_at_any_write_it_ends_with_the_same_numbers(
 
 def start(shapes: Path, run: Path) -> subprocess.Popen[bytes]:
     arguments = {"data": str(shapes), "out": str(run), **SETTINGS}
-    code = f"import json; from mobilenets.train.trainer import train; train(**json.loads({json.dumps(arguments)!r}))"
+    code = f"import json; from mobilenets.api import train; train(**json.loads({json.dumps(arguments)!r}))"
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on the threads
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
 
@@ -191,7 +191,7 @@ def test_changed_data_is_noticed(shapes: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_the_step(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mobilenets.train import loop
+    from mobilenets.training import loop
 
     original, count = loop.classification_loss, 0
 

@@ -28,7 +28,7 @@ from ..tasks.classify import classification_report
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
 from .loop import EpochResult, Normaliser, compute_logits, train_epoch
 from .optimise import Average, make_optimiser
-from .recipe import AUTO, SMALL, Changes, Recipe, choose_recipe
+from .recipe import SMALL, Recipe, choose_recipe
 from .report import write_report
 from .run import EVALUATION, LAST, METRICS, open_run, read_json, selection_key
 from .session import Session
@@ -39,88 +39,45 @@ NO_LIMIT = 100_000  # epochs, where the clock ends the training
 KEPT_SELECTION_BYTES = 512 * 2**20
 
 
-def train(
-    data: str | os.PathLike[str],
+def run_training(
+    arguments: Arguments,
+    out: str | os.PathLike[str],
     *,
-    model: str = "mobilenet_v3_small",
-    out: str | os.PathLike[str] = "run",
-    epochs: int | None = None,
-    minutes: float | None = None,
-    resolution: int | None = None,
-    width: float | None = None,
-    total_stride: int | None = None,
-    batch_size: int | None = None,
-    optimizer: str | None = None,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    label_smoothing: float | None = None,
-    flip: bool | None = None,
-    randaugment: int | None = None,
-    mixup: float | None = None,
-    cutmix: float | None = None,
-    seed: int = 0,
-    recipe: str = AUTO,
-    labels: str | None = None,
-    device: str = "auto",
-    precision: str = "float32",
     threads: int | None = None,
     restart: bool = False,
 ) -> dict[str, Any]:
-    """Trains a network on labelled images and leaves a Run; resumes by itself. Returns what `train --json` prints.
+    """Trains as `arguments` say and leaves a Run at `out`; goes on where one stands. Returns what `train --json` prints.
 
-    `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
-    Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
-    on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
-    Selection sees a part of the training data alone; the reported split is scored once, at the end.
+    Bad values raise UserError before the data is read. Selection sees a part of the training data alone; the reported
+    split is scored once, at the end.
     """
-    changes = Changes(
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        lr=lr,
-        weight_decay=weight_decay,
-        label_smoothing=label_smoothing,
-        flip=flip,
-        randaugment=randaugment,
-        mixup=mixup,
-        cutmix=cutmix,
-    )
-    arguments = Arguments(
-        data=str(data),
-        model=model,
-        labels=labels,
-        minutes=minutes,
-        resolution=resolution,
-        width=width,
-        total_stride=total_stride,
-        seed=seed,
-        recipe=recipe,
-        changes=changes,
-        device=device,
-        precision=precision,
-    )
-    if precision not in PRECISIONS:
-        raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    if minutes is not None and not minutes > 0:
-        raise UserError(f"minutes {minutes:g} is out of range: allowed is above 0")
-    choose_recipe(recipe, SMALL, changes)  # bad values are told before the data is read
+    check_arguments(arguments)
     run = Path(out)
     if threads is not None:
         if threads < 1:
             raise UserError(f"threads {threads} is out of range: allowed is 1 or more")
         torch.set_num_threads(threads)
-    placement = choose_device(device)
+    placement = choose_device(arguments.device)
     claim(run, arguments, restart=restart)
-    dataset = open_dataset(data, labels=labels)
+    dataset = open_dataset(arguments.data, labels=arguments.labels)
     parts = roles(dataset, seed=0)
     spec = make_spec(arguments, dataset)
-    settings = choose_recipe(recipe, spec.resolution, changes)
-    if minutes is not None and epochs is None:
+    settings = choose_recipe(arguments.recipe, spec.resolution, arguments.changes)
+    if arguments.minutes is not None and arguments.changes.epochs is None:
         settings = replace(settings, epochs=NO_LIMIT)  # the clock ends it
     describe(spec, dataset, parts)
     write_beginning(run, arguments, spec, dataset, parts, settings)
     training = _Training(run, spec, dataset, parts, settings, arguments, placement)
     return training.result()
+
+
+def check_arguments(arguments: Arguments) -> None:
+    """Raises UserError, naming the value and what is allowed, for what can be told without the data."""
+    if arguments.precision not in PRECISIONS:
+        raise UserError(f"unknown precision {arguments.precision!r}; allowed: {', '.join(PRECISIONS)}")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        raise UserError(f"minutes {arguments.minutes:g} is out of range: allowed is above 0")
+    choose_recipe(arguments.recipe, SMALL, arguments.changes)
 
 
 def training_resolution(resolution: int, fraction: float) -> int:

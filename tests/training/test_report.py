@@ -26,13 +26,13 @@ from mobilenets.cli.parsing import parse as parse_arguments
 from mobilenets.cli.training import train as train_verb
 from mobilenets.errors import UserError
 from mobilenets.tasks.classify import classification_report, wilson
-from mobilenets.train.recipe import default
-from mobilenets.train.report import charts, write_report
-from mobilenets.train.report.confusion import TITLED, confused_pairs
-from mobilenets.train.report.costs import stages
-from mobilenets.train.report.facts import read_facts
-from mobilenets.train.report.mistakes import SHOWN, SIDE
-from mobilenets.train.report.origin import command
+from mobilenets.training.recipe import default
+from mobilenets.training.report import charts, write_report
+from mobilenets.training.report.confusion import TITLED, confused_pairs
+from mobilenets.training.report.costs import stages
+from mobilenets.training.report.facts import read_facts
+from mobilenets.training.report.mistakes import SHOWN, SIDE
+from mobilenets.training.report.origin import command
 
 NASTY = ['<script>alert("1")</script>', "\"><img src=x onerror='y'>", "R&D &amp; <b>", "tab\x07bell \udcff end"]
 VOID = {"meta", "img", "br", "hr", "link", "wbr"}
@@ -399,6 +399,6 @@ def test_ticks_are_few_round_and_inside(offset: float, span: float, at_most: int
 
 @pytest.mark.parametrize("name", ["html", "figures", "charts"])
 def test_examples(name: str) -> None:
-    outcome = doctest.testmod(importlib.import_module(f"mobilenets.train.report.{name}"))
+    outcome = doctest.testmod(importlib.import_module(f"mobilenets.training.report.{name}"))
     assert outcome.attempted > 0
     assert outcome.failed == 0

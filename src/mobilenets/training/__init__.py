@@ -1,0 +1,1 @@
+"""The training loop, its recipe, and the Run folder it leaves."""
