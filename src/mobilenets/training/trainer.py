@@ -46,7 +46,7 @@ def run_training(
     threads: int | None = None,
     restart: bool = False,
 ) -> dict[str, Any]:
-    """Trains as `arguments` say and leaves a Run at `out`; goes on where one stands. Returns what `train --json` prints.
+    """Trains as `arguments` say and leaves a Run at `out`, or goes on with it. Returns what `train --json` prints.
 
     Bad values raise UserError before the data is read. Selection sees a part of the training data alone; the reported
     split is scored once, at the end.

@@ -24,7 +24,7 @@ class Node:
     linear    `weight` (O, I), `bias` (O,) or absent; over a pooled or flattened value
     norm      BatchNorm in evaluation mode: `mean`, `var`, and `scale`, `offset` or absent (1 and 0), (C,) each; `eps`
     affine    x * `scale` + `offset`, each (C,) or (1,), either may be absent (1 and 0): a constant multiplied or added
-    act       `act`: relu, relu6, hard_swish, leaky_relu (`slope`), gelu, sigmoid, hard_sigmoid (max(0, min(1, x / 6 + 0.5)))
+    act       `act`: relu, relu6, hard_swish, leaky_relu (`slope`), gelu, sigmoid, hard_sigmoid (x / 6 + 0.5 in 0...1)
     add, mul  of two values, elementwise or broadcast over height and width
     pool      the mean over height and width
     pad       zeros around height and width, `pad` as (left, right, top, bottom)
