@@ -38,7 +38,7 @@ SHARED = Path(os.environ.get("MOBILENETS_SHARED", HERE.parents[1] / "shared"))
 TASKS: dict[str, dict[str, Any]] = {
     "rps": {
         "data": "data/rps_hands",
-        "settings": {"model": "mobilenet_v3_small", "resolution": 128},
+        "settings": {"model": "mobilenet_v3_small", "resolution": 128, "batch_size": 32},
         "minutes": 14.0,
         "peer": {"model": "mobilenetv3_small_100", "resolution": 128},
     },
