@@ -158,7 +158,9 @@ class _Walk:
             if layer["class_name"] != "InputLayer"
         }
         offsets = _offsets(layers, [*outputs, *(part for args in calls.values() for part in args)])
-        values = {(start.layer, 0): (value,) for start, value in zip(starts, inputs)}
+        values: dict[tuple[str, int], tuple[str, ...]] = {
+            (start.layer, 0): (value,) for start, value in zip(starts, inputs)
+        }
         pending = dict(calls)
         while pending:
             ready = [key for key, args in pending.items() if all(_key(x, offsets) in values for x in _refs(args))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,124 +9,14 @@ import numpy as np
 
 from ..errors import UserError
 from .graph import Op, Pad
-from .keras_layers import LayerCall, Size, Stored, Translator, relu_form
+from .keras_convolutions import conv, dense, depthwise, float32, pair, separable
+from .keras_layers import LayerCall, Size, Translator, relu_form
 
 
 def translate(t: Translator, call: LayerCall) -> str:
     """The name of the value that the call gives, its nodes appended. A layer of no known kind is an "other"."""
     known = _LAYERS.get(call.kind)
     return known(t, call) if known else t.other(call)
-
-
-# Convolutions and linear layers -----------------------------------------------------------------------------------
-
-
-def _conv(t: Translator, call: LayerCall) -> str:
-    found = t.stored(call)
-    kernel = t.tensor(call, found, "kernel")
-    weight = kernel.values.transpose(3, 2, 0, 1)  # (H, W, I, O) -> (O, I, H, W)
-    value = _convolution(t, call, weight, int(call.config.get("groups", 1)), [kernel], _bias(t, call, found))
-    return t.activate(call, value, call.config.get("activation"))
-
-
-def _depthwise(t: Translator, call: LayerCall) -> str:
-    found = t.stored(call)
-    kernel = t.tensor(call, found, "depthwise_kernel", "kernel")
-    value = _convolution(t, call, _channelwise(kernel.values), kernel.values.shape[2], [kernel], _bias(t, call, found))
-    return t.activate(call, value, call.config.get("activation"))
-
-
-def _separable(t: Translator, call: LayerCall) -> str:
-    found = t.stored(call)
-    first, second = t.tensor(call, found, "depthwise_kernel"), t.tensor(call, found, "pointwise_kernel")
-    middle = _convolution(t, call, _channelwise(first.values), first.values.shape[2], [first], None, tag="depthwise")
-    inner = LayerCall(
-        kind=call.kind,
-        config=call.config | {"strides": 1, "dilation_rate": 1},
-        path=call.path,
-        name=call.name,
-        args=(middle,),
-    )
-    value = _convolution(t, inner, second.values.transpose(3, 2, 0, 1), 1, [second], _bias(t, call, found))
-    return t.activate(call, value, call.config.get("activation"))
-
-
-def _channelwise(kernel: np.ndarray) -> np.ndarray:
-    """(H, W, C, M) -> (C * M, 1, H, W): the M filters of one channel stand together."""
-    height, width, channels, multiplier = kernel.shape
-    return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
-
-
-def _bias(t: Translator, call: LayerCall, found: dict[str, Stored]) -> Stored | None:
-    return t.tensor(call, found, "bias") if call.config.get("use_bias", True) else None
-
-
-def _convolution(
-    t: Translator,
-    call: LayerCall,
-    weight: np.ndarray,
-    groups: int,
-    kernels: list[Stored],
-    bias: Stored | None,
-    tag: str = "",
-) -> str:
-    config = call.config
-    padding = config.get("padding", "valid")
-    if padding not in ("same", "valid"):
-        return t.other(call, f"with padding {padding!r}")
-    stride, dilation = _pair(config.get("strides", 1)), _pair(config.get("dilation_rate", 1))
-    reach = [(side - 1) * rate for side, rate in zip(weight.shape[2:], dilation)]
-    size = t.sizes[call.values[0]]
-    if size is None:
-        raise UserError(f"{t.where}: the convolution {call.name!r} takes a value without height and width")
-    return t.add(
-        "conv",
-        call,
-        _windows(size, reach, stride, padding),
-        tag=tag,
-        weights={"weight": _float(weight)} | ({"bias": _float(bias.values)} if bias else {}),
-        sources=tuple(each.name for each in (*kernels, *([bias] if bias else []))),
-        stride=stride,
-        dilation=dilation,
-        pad="same" if padding == "same" else (0, 0, 0, 0),
-        groups=groups,
-    )
-
-
-def _dense(t: Translator, call: LayerCall) -> str:
-    found = t.stored(call)
-    kernel, bias = t.tensor(call, found, "kernel"), _bias(t, call, found)
-    weight = _float(kernel.values.T)  # (I, O) -> (O, I)
-    size = t.sizes[call.values[0]]
-    value = t.add(
-        "linear" if size is None else "conv",  # over (N, H, W, C) it is a 1x1 convolution
-        call,
-        size,
-        weights={"weight": weight if size is None else weight[:, :, None, None]}
-        | ({"bias": _float(bias.values)} if bias else {}),
-        sources=tuple(each.name for each in (kernel, bias) if each),
-    )
-    return t.activate(call, value, call.config.get("activation"))
-
-
-def _float(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values, np.float32)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    first, second = (value, value) if isinstance(value, int) else value
-    return int(first), int(second)
-
-
-def _windows(size: tuple[int, int], reach: list[int], stride: tuple[int, int], padding: str) -> tuple[int, int]:
-    """Height and width after a window of `reach` + 1 pixels; 0 stays unknown."""
-    if padding == "same":
-        height, width = (math.ceil(side / step) for side, step in zip(size, stride))
-    else:
-        height, width = (
-            max((side - far - 1) // step + 1, 0) if side else 0 for side, far, step in zip(size, reach, stride)
-        )
-    return height, width
 
 
 # Normalisation and constants --------------------------------------------------------------------------------------
@@ -144,7 +33,7 @@ def _batch_norm(t: Translator, call: LayerCall) -> str:
         "norm",
         call,
         t.sizes[call.values[0]],
-        weights={ours: _float(part.values) for ours, part in parts.items()},
+        weights={ours: float32(part.values) for ours, part in parts.items()},
         sources=tuple(part.name for part in parts.values()),
         eps=float(config.get("epsilon", 1e-3)),
     )
@@ -158,7 +47,7 @@ def _check_axis(t: Translator, call: LayerCall, axis: Any) -> None:
 
 
 def _rescaling(t: Translator, call: LayerCall) -> str:
-    scale, offset = (np.atleast_1d(np.asarray(call.config[key], np.float32)) for key in ("scale", "offset"))
+    scale, offset = (np.atleast_1d(np.asarray(call.config[key], np.float64)) for key in ("scale", "offset"))
     return t.add("affine", call, t.sizes[call.values[0]], weights={"scale": scale, "offset": offset})
 
 
@@ -178,7 +67,7 @@ def _normalization(t: Translator, call: LayerCall) -> str:
         if "count" in found:
             t.set_aside[found["count"].name] = "number of samples behind a Normalization layer"
     factor = 1 / np.maximum(np.sqrt(variance), 1e-7)
-    weights = {"scale": _float(factor), "offset": _float(-mean * factor)}
+    weights = {"scale": factor, "offset": -mean * factor}
     return t.add("affine", call, t.sizes[call.values[0]], weights=weights, sources=sources)
 
 
@@ -242,7 +131,7 @@ def _softmax(t: Translator, call: LayerCall) -> str:
 
 def _zero_padding(t: Translator, call: LayerCall) -> str:
     given = call.config["padding"]
-    (top, bottom), (left, right) = (_pair(side) for side in ((given, given) if isinstance(given, int) else given))
+    (top, bottom), (left, right) = (pair(side) for side in ((given, given) if isinstance(given, int) else given))
     size = t.sizes[call.values[0]] or (0, 0)
     after = tuple(side + more if side else 0 for side, more in zip(size, (top + bottom, left + right)))
     pad: Pad = (left, right, top, bottom)
@@ -255,7 +144,7 @@ def _global_average(t: Translator, call: LayerCall) -> str:
 
 def _average(t: Translator, call: LayerCall) -> str:
     """The mean over the whole map where the window is as large as the map; else an operation of its own."""
-    window, size = _pair(call.config.get("pool_size", 2)), t.sizes[call.values[0]]
+    window, size = pair(call.config.get("pool_size", 2)), t.sizes[call.values[0]]
     if size == window and call.config.get("padding", "valid") == "valid":
         return t.add("pool", call, (1, 1))
     return t.other(call, f"of {window[0]}x{window[1]}")
@@ -302,10 +191,10 @@ _TF_FUNCTIONS: dict[str, Callable[[Translator, LayerCall], str]] = {
 }
 
 _LAYERS: dict[str, Callable[[Translator, LayerCall], str]] = {
-    "Conv2D": _conv,
-    "DepthwiseConv2D": _depthwise,
-    "SeparableConv2D": _separable,
-    "Dense": _dense,
+    "Conv2D": conv,
+    "DepthwiseConv2D": depthwise,
+    "SeparableConv2D": separable,
+    "Dense": dense,
     "BatchNormalization": _batch_norm,
     "BatchNormalizationV1": _batch_norm,
     "BatchNormalizationV2": _batch_norm,
