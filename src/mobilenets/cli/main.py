@@ -50,6 +50,12 @@ VERBS: dict[str, Verb] = {
             "train a network on labelled images",
             "run the same command again to go on after the last finished epoch",
         ),
+        Verb(
+            "weights convert",
+            "converting",
+            "convert",
+            "a published file of weights becomes a run, with proof; or a run goes back out",
+        ),
         Verb("evaluate", "scoring", "evaluate", "score a network on labelled images"),
         Verb("predict", "scoring", "predict", "say what pictures show"),
         Verb("export", "shipping", "export", "write a bundle: the files that ship, and what they take and give"),

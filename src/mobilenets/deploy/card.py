@@ -101,6 +101,9 @@ def _benched(found: dict[str, Any] | None) -> str:
 
 
 def _training(source: dict[str, Any]) -> str:
+    if source["kind"] == "weights":
+        files = ", ".join(f"`{row['name']}` (SHA-256 `{row['sha256'][:16]}`)" for row in source["sources"])
+        return f"## Training\n\nPublished weights, imported from {files}, {source['format']}.\n"
     if source["kind"] != "run":
         return "## Training\n\nNone: the weights are random. It is for measuring speed and size.\n"
     data = source["data"]

@@ -23,8 +23,11 @@ from .runtimes import Session, runtime
 if TYPE_CHECKING:
     from ..nn.network import Network
 
-Kind = Literal["run", "bundle", "file", "architecture"]
-ACCEPTED = "a run folder, a bundle folder, a model file inside a bundle, or an architecture's name"
+Kind = Literal["run", "bundle", "file", "weights", "architecture"]
+ACCEPTED = (
+    "a run folder, a bundle folder, a model file inside a bundle, a published file of weights, a catalogue name, "
+    "or an architecture's name"
+)
 
 
 @dataclass
@@ -94,7 +97,7 @@ class TorchSession:
 
 
 def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
-    """The network that `reference` names: a Run, a Bundle, a model file inside one, or an architecture.
+    """The network that `reference` names: a Run, a Bundle, a model file inside one, published weights, an architecture.
 
     It is printed what it was taken for. An architecture comes with random weights, so it is refused unless `random`.
     Raises UserError, one line, for anything else.
@@ -154,6 +157,10 @@ def _folder(name: str, path: Path) -> Loaded:
         return _run(name, path)
     inside = [entry.name for entry in sorted(path.iterdir()) if entry.is_dir() and (is_bundle(entry) or is_run(entry))]
     hint = f"; is {str(path / inside[0])!r} meant?" if inside else ""
+    from ..weights.formats import is_weights
+
+    if not inside and is_weights(path):
+        return _weights(name, path)
     raise UserError(f"{name}: a folder, but neither a run (spec.json, recipe.json) nor a bundle ({MANIFEST}){hint}")
 
 
@@ -165,7 +172,33 @@ def _file(name: str, path: Path) -> Loaded:
             return _bundle_file(name, path.absolute().relative_to(folder).as_posix(), folder)
         if is_run(folder):
             raise UserError(f"{name}: a file of the run {folder}; give the run's folder")
-    raise UserError(f"{name}: a file that lies in no bundle; a network is {ACCEPTED}")
+    from ..weights.formats import is_weights
+
+    if is_weights(path):
+        return _weights(name, path)
+    raise UserError(f"{name}: a file that lies in no bundle and holds no weights; a network is {ACCEPTED}")
+
+
+def _weights(name: str, path: Path) -> Loaded:
+    """A published file, run by torch as our network."""
+    from ..weights.convert import provenance
+    from ..weights.formats import read_weights
+    from ..weights.normalise import class_labels
+    from ..weights.proof import network_of
+
+    published = read_weights([path])
+    found = published.found
+    labels, _ = class_labels(found)
+    notes = [f"{fact}: {found.facts[fact]}" for fact in ("normalisation", "crop") if fact in found.facts]
+    return Loaded(
+        reference=name,
+        kind="weights",
+        recognised="; ".join([f"published weights ({found.format}), {_describe(found.spec)}", *notes]),
+        spec=found.spec,
+        labels=_aligned(found.spec, labels, path),
+        source=provenance(published),
+        make_network=lambda: network_of(found),
+    )
 
 
 def _bundle_file(name: str, inside: str, folder: Path) -> Loaded:

@@ -73,8 +73,12 @@ def decision() -> dict[str, Any]:
 def run_provenance(recipe: dict[str, Any]) -> dict[str, Any]:
     """What a bundle keeps of a Run's recipe: how it was trained, on what data, with which versions.
 
-    No paths and no times: the same Run exported on another day or machine gives the same bytes.
+    Of an imported Run: which files its weights come from. No paths and no times: the same Run exported on another day
+    or machine gives the same bytes.
     """
+    if "imported" in recipe:
+        imported = {name: value for name, value in recipe["imported"].items() if name != "proof"}
+        return {"kind": "weights", "versions": recipe.get("versions", {})} | imported
     arguments = recipe.get("arguments", {})
     kept = ("model", "epochs", "minutes", "resolution", "width", "total_stride", "batch_size", "lr", "seed", "recipe")
     data = recipe.get("data", {})

@@ -42,6 +42,24 @@ def find_architecture(blocks: tuple[Block, ...], head: Head) -> Spec | None:
     return None
 
 
+def find_backbone(blocks: tuple[Block, ...]) -> tuple[Spec, int] | None:
+    """The registry's Spec that begins as these blocks do, and for how many blocks; None below half of it.
+
+    Strides and dilations may differ: segmentation networks trade one for the other. Of two, the longer match.
+    """
+    wanted = [signature((block,), strides=False) for block in blocks]
+    best: tuple[Spec, int] | None = None
+    for spec, _ in _candidates():
+        count = 0
+        for mine, theirs in zip(wanted, spec.blocks):
+            if mine != signature((theirs,), strides=False):
+                break
+            count += 1
+        if 2 * count > len(spec.blocks) and (best is None or count > best[1]):
+            best = spec, count
+    return best
+
+
 def _same_head(published: Head, found: Head) -> bool:
     """A feature extractor without its head is still the architecture."""
     return published.c_hidden == found.c_hidden or (not found.classes and not found.c_hidden)
@@ -63,18 +81,16 @@ def _specs() -> Iterator[Spec]:
                     continue
 
 
-def signature(blocks: tuple[Block, ...]) -> Signature:
+def signature(blocks: tuple[Block, ...], *, strides: bool = True) -> Signature:
     """The convolutions of the blocks, one row each, the picture's channels left out; attention has a row of its own."""
     rows: list[tuple[int, ...]] = []
     for block in blocks:
         begun = len(rows)
         for part in parts(block):
             kernel, c_in, c_out, groups = part[1:]
-            strided = part[0] == block.strided
             c_in = c_in if rows else 0
-            rows.append(
-                (kernel, c_in, c_out, groups, block.stride if strided else 1, block.dilation if kernel > 1 else 1)
-            )
+            stride = block.stride if part[0] == block.strided and strides else 1
+            rows.append((kernel, c_in, c_out, groups, stride, block.dilation if kernel > 1 and strides else 1))
         if block.kind == "attention":
             rows.append((block.heads, block.key_dim, block.k_kv, block.kv_stride, block.c_in, block.c_out))
         if block.c_se:

@@ -17,7 +17,7 @@ from ..arch.spec import ACTIVATIONS, Activation, Block, Head, Norm, Preprocessin
 from ..errors import UserError
 from .grammar import Part, Reader, Squeeze
 from .graph import Node, Source
-from .match import find_architecture, parts
+from .match import find_architecture, find_backbone, parts, signature
 from .padding import Padded, common_rule, padded
 from .recognised import Recognised
 from .simplify import Layer, Simplified, simplify
@@ -52,6 +52,10 @@ def recognise(source: Source, where: str, *, backbone: bool = False) -> Recognis
         first = (simplified.layers or simplified.nodes)[:1]
         what = f"its first operation is {first[0].name!r}" if first else "it has no operation"
         raise UserError(f"{where}: no MobileNet: no block of ours begins at its input; {what}")
+    if graph.height == graph.width == 1:
+        raise UserError(
+            f"{where}: takes features, not images: the second part of a network; name the first part before it"
+        )
     tail = _Tail(hidden=None, classifier=None, nodes=()) if backbone else _tail(reader, end, simplified)
     if not backbone:
         _refuse_rest(where, simplified, found, tail)
@@ -120,12 +124,11 @@ class _Assembly:
 
     def recognised(self) -> Recognised:
         """The Spec, the tensors, and the account of the file's tensors."""
-        blocks, head = tuple(self._skeleton(part) for part in self.found), self._head()
-        known = find_architecture(blocks, head)
-        if known is not None:
-            blocks = _renamed(known.blocks, blocks)
-            if head.c_hidden:
-                head = replace(head, hidden_norm=known.head.hidden_norm)
+        blocks = tuple(self._skeleton(part) for part in self.found)
+        known, blocks = self._known(blocks)
+        head = self._head()
+        if known is not None and head.c_hidden:
+            head = replace(head, hidden_norm=known.head.hidden_norm)
         convolutions = [layer for part in self.found for layer in part.layers.values()]
         blocks, rule = self._with_padding(blocks, convolutions)
         blocks, norm = self._with_norm(blocks, convolutions)
@@ -151,6 +154,23 @@ class _Assembly:
             labels=self.source.labels,
             facts=self._facts(spec, known),
         )
+
+    def _known(self, blocks: tuple[Block, ...]) -> tuple[Spec | None, tuple[Block, ...]]:
+        """The registry's architecture and the blocks under its kinds and taps.
+
+        A backbone ends where the architecture does: what follows it belongs to a detector or a decoder.
+        """
+        if not self.backbone:
+            known = find_architecture(blocks, self._head())
+            return known, blocks if known is None else _renamed(known.blocks, blocks)
+        backbone = find_backbone(blocks)
+        if backbone is None:
+            return None, blocks
+        known, count = backbone
+        self.found, blocks = self.found[:count], blocks[:count]
+        if count < len(known.blocks):
+            self.facts["backbone"] = f"the first {count} of {len(known.blocks)} blocks"
+        return known, _renamed(known.blocks[:count], blocks)
 
     def _skeleton(self, part: Part) -> Block:
         """The part as a Block, without padding and normalisation."""
@@ -385,6 +405,8 @@ def _generation(blocks: tuple[Block, ...]) -> int:
 
 def _renamed(known: tuple[Block, ...], found: tuple[Block, ...]) -> tuple[Block, ...]:
     """The registry's blocks, kinds and taps, with the activations that the file has; the file's own where unlike."""
+    if signature(known) != signature(found):  # a backbone with other strides: its own blocks, under the taps' names
+        return tuple(replace(mine, tap=theirs.tap) for mine, theirs in zip(found, known))
     acts = [act for block in found for act in _acts(block)]
     named = []
     at = 0
@@ -393,7 +415,7 @@ def _renamed(known: tuple[Block, ...], found: tuple[Block, ...]) -> tuple[Block,
         at += len(mine)
         inner = [act for (name, *_), act in zip(parts(block), mine) if name != "depthwise_start"]
         changed = replace(block, act=inner[0], linear=len(inner) > 1 and inner[-1] == "identity")
-        if list(_acts(changed)) != mine:
+        if _acts(changed) != mine:
             return found
         named.append(changed)
     named[0] = replace(named[0], c_in=found[0].c_in)  # pictures of 1, 3, 4 ... channels

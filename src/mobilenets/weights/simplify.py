@@ -84,7 +84,7 @@ class Simplified:
 
 
 def simplify(graph: Graph) -> Simplified:
-    """The graph's layers. Raises UserError for a padding that no convolution can take over and for a value made twice."""
+    """The graph's layers. Raises UserError for padding that no convolution can take over, or a value made twice."""
     made = [graph.input, *(node.output for node in graph.nodes)]
     twice = next((value for value in made if made.count(value) > 1), None) if len(set(made)) < len(made) else None
     if twice is not None:

@@ -1,0 +1,75 @@
+"""The proof of an import: the same pictures through the source's own runtime and through our network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ..nn.network import Network, build_network
+from .formats import Published
+from .recognised import Recognised
+
+IMAGES = 8
+FLOAT_TOLERANCE = 1e-4  # of the largest logit
+QUANTISED_TOLERANCE = 0.15  # the 99.9th percentile of the difference, in parts of the largest logit
+
+
+def network_of(found: Recognised) -> Network:
+    """The torch network with the file's weights, in evaluation mode."""
+    network = build_network(found.spec)
+    network.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in found.state.items()})
+    return network.eval()
+
+
+def prove(published: Published, network: Network) -> dict[str, Any] | None:
+    """Compares the network with the source's runtime on rendered pictures; None where none is installed.
+
+    `max_abs_error` is the largest difference of two logits, `largest` the largest logit, `p999` the 99.9th percentile
+    of the difference, `agreement` the part of the pictures on which both name the same class. Float files must agree
+    within 1e-4 of the largest logit; a quantised one rounds on its way, so that its network can only be near.
+    """
+    reference = published.reference()
+    if reference is None:
+        return None
+    spec = published.found.spec
+    images = pictures(spec.resolution, spec.in_channels)
+    wanted = reference(images)
+    got = answers(network, images)
+    difference = np.abs(wanted - got)
+    largest = float(np.abs(wanted).max())
+    p999 = float(np.quantile(difference, 0.999))
+    quantised = bool(published.found.quantisation) and "float16" not in published.found.quantisation
+    ok = p999 <= QUANTISED_TOLERANCE * largest if quantised else float(difference.max()) <= FLOAT_TOLERANCE * largest
+    return {
+        "runtime": published.runtime,
+        "images": len(images),
+        "max_abs_error": float(difference.max()),
+        "p999": p999,
+        "largest": largest,
+        "agreement": float((wanted.argmax(1) == got.argmax(1)).mean()),
+        "ok": bool(ok),
+    }
+
+
+def answers(network: Network, images: np.ndarray) -> np.ndarray:
+    """uint8 (N, R, R, C) -> float32 logits (N, outputs), normalised as the Spec says."""
+    pre = network.spec.preprocessing
+    pixels = (images.astype(np.float32) - np.array(pre.mean, np.float32)) / np.array(pre.std, np.float32)
+    with torch.inference_mode():
+        logits: np.ndarray = network(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())).numpy()
+    return logits
+
+
+def pictures(side: int, channels: int = 3, count: int = IMAGES) -> np.ndarray:
+    """Pictures with large and small structure, always the same: uint8 (count, side, side, channels)."""
+    rng = np.random.default_rng(20170417)
+    made = np.zeros((count, side, side, channels), np.float32)
+    for cells, strength in ((3, 0.6), (9, 0.3), (31, 0.15)):
+        for image in made:
+            coarse = rng.standard_normal((cells, cells, channels)).astype(np.float32)
+            fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+            image += strength * fine.reshape(side, side, channels)
+    return np.clip(127.5 + 90 * made, 0, 255).astype(np.uint8)
