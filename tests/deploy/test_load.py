@@ -60,9 +60,12 @@ def test_a_near_miss_is_named(run: Path, exported: Path, tmp_path: Path) -> None
 def test_what_is_no_network_is_refused_in_one_line(run: Path, exported: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "model.onnx").write_bytes(b"stray")
+    notes = tmp_path / "notes.txt"
+    notes.write_bytes(b"stray")
     for reference, words in {
         str(tmp_path / "folder"): "neither a run",
-        str(tmp_path / "model.onnx"): "lies in no bundle",
+        str(tmp_path / "model.onnx"): "not an ONNX model",
+        str(notes): "lies in no bundle and holds no weights",
         str(tmp_path / "nowhere.onnx"): "no such file or folder",
         str(run / "checkpoints" / "best.safetensors"): "give the run's folder",
         str(exported / "example_onnx.py"): f"this bundle has {MODEL}",

@@ -69,7 +69,7 @@ def convert(
         "path": str(folder) if ok else None,
         "sha256": digest or None,
         "ok": ok,
-        "recognised": {"format": found.format, "network": found.spec.name} | found.facts,
+        "recognised": found.facts | {"format": found.format, "network": found.spec.name},
         "classes": found.spec.head.classes,
         "background": found.spec.head.background,
         "resolution": found.spec.resolution,
@@ -112,7 +112,7 @@ def convert_out(run: str | os.PathLike[str], library: str, out: str | os.PathLik
         "path": str(path),
         "sha256": written["sha256"],
         "ok": True,
-        "recognised": {"format": library, "network": opened.spec.name} | written.get("facts", {}),
+        "recognised": written.get("facts", {}) | {"format": library, "network": opened.spec.name},
         "max_abs_error": written.get("max_abs_error"),
     }
 

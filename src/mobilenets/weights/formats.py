@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from .graph import Source
-from .normalise import with_normalisation, with_usual_crop
+from .normalise import normalised_source, with_normalisation, with_usual_crop
 from .recognise import recognise
 from .recognised import Recognised
 
@@ -54,10 +54,24 @@ def read_weights(
             raise UserError(f"{path}: no such file or folder")
     if not 1 <= len(files) <= 2:
         raise UserError(f"{len(files)} files named; a network has one, or two parts")
-    published = _read(files, architecture, backbone)
-    if normalise is not None:
-        published = replace(published, found=with_normalisation(published.found, normalise))
-    return published
+    return _read(files, _Wishes(architecture, backbone, normalise))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What the user says of a file beyond its name."""
+
+    architecture: str | None
+    backbone: bool
+    normalise: str | None
+
+    def of_graph(self, source: Source) -> Source:
+        """The source with the normalisation that was asked for, so that its own runtime is fed with it too."""
+        return source if self.normalise is None else normalised_source(source, self.normalise)
+
+    def of_tensors(self, found: Recognised) -> Recognised:
+        """The same of a file that holds tensors alone."""
+        return found if self.normalise is None else with_normalisation(found, self.normalise)
 
 
 def is_weights(path: Path) -> bool:
@@ -70,78 +84,80 @@ def _reader(name: str) -> Any:
     return import_module(f"{__package__}.{name}")
 
 
-def _read(files: tuple[Path, ...], architecture: str | None, backbone: bool) -> Published:
+def _read(files: tuple[Path, ...], wishes: _Wishes) -> Published:
     name = next((name for name in READERS if any(_reader(name).matches(path) for path in files)), None)
     if name is None:
         raise UserError(f"{files[0]}: no file of weights that is known here; known: {KNOWN}")
     if name == "caffe":
-        return _caffe(files, backbone)
+        return _caffe(files, wishes)
     if name == "tflite" and all(_reader(name).matches(path) for path in files):
-        return _tflite(files, backbone)
+        return _tflite(files, wishes)
     if len(files) == 2:
         raise UserError(f"{files[0]}, {files[1]}: no network in two parts; TFLite and Caffe have them")
     if name == "keras":
-        return _keras(files[0], backbone)
+        return _keras(files[0], wishes)
     if name == "state":
-        return _state(files[0], architecture, backbone)
+        return _state(files[0], wishes)
     reader = _reader(name)
-    source = reader.read(files[0])
+    source = wishes.of_graph(reader.read(files[0]))
     runtime = {"onnx": "onnxruntime", "tfjs": "TensorFlow.js"}[name]
     opens = getattr(reader, "open_reference", None)
-    return _from_graph(files, source, backbone, runtime, lambda: opens(files[0], source) if opens else None)
+    return _from_graph(files, source, wishes, runtime, lambda: opens(files[0], source) if opens else None)
 
 
 def _from_graph(
-    files: tuple[Path, ...], source: Source, backbone: bool, runtime: str, reference: Callable[[], Reference | None]
+    files: tuple[Path, ...], source: Source, wishes: _Wishes, runtime: str, reference: Callable[[], Reference | None]
 ) -> Published:
-    found = with_usual_crop(recognise(source, str(files[0]), backbone=backbone))
-    return Published(paths=files, found=found, runtime=runtime, reference=(lambda: None) if backbone else reference)
+    found = with_usual_crop(recognise(source, str(files[0]), backbone=wishes.backbone))
+    opens = (lambda: None) if wishes.backbone else reference  # the file's answer is not the backbone's
+    return Published(paths=files, found=found, runtime=runtime, reference=opens)
 
 
-def _tflite(files: tuple[Path, ...], backbone: bool) -> Published:
+def _tflite(files: tuple[Path, ...], wishes: _Wishes) -> Published:
     from . import tflite
     from .tflite_reference import open_head_reference, open_reference
 
-    sources = [tflite.read(path) for path in files]
-    if len(sources) == 1:
-        return _from_graph(files, sources[0], backbone, "LiteRT", lambda: open_reference(files[0], sources[0]))
+    first = wishes.of_graph(tflite.read(files[0]))
+    if len(files) == 1:
+        return _from_graph(files, first, wishes, "LiteRT", lambda: open_reference(files[0], first))
     from . import join
 
-    joined = join.join(sources[0], sources[1])
+    second = tflite.read(files[1])
 
     def chained() -> Reference | None:
-        body = open_reference(files[0], sources[0])
-        head = open_head_reference(files[1], sources[1])
+        body, head = open_reference(files[0], first), open_head_reference(files[1], second)
         return None if body is None or head is None else join.join_references(body, head)
 
-    return _from_graph(files, joined, backbone, "LiteRT", chained)
+    return _from_graph(files, join.join(first, second), wishes, "LiteRT", chained)
 
 
-def _keras(path: Path, backbone: bool) -> Published:
+def _keras(path: Path, wishes: _Wishes) -> Published:
     from . import keras
 
     read = keras.read(path)
     if isinstance(read, Source):
-        return _from_graph((path,), read, backbone, "Keras", lambda: keras.open_reference(path, read))
-    return Published(
-        paths=(path,), found=with_usual_crop(read), runtime="Keras", reference=lambda: keras.open_reference(path, read)
-    )
+        source = wishes.of_graph(read)
+        return _from_graph((path,), source, wishes, "Keras", lambda: keras.open_reference(path, source))
+    found = wishes.of_tensors(with_usual_crop(read))
+    return Published(paths=(path,), found=found, runtime="Keras", reference=lambda: keras.open_reference(path, found))
 
 
-def _state(path: Path, architecture: str | None, backbone: bool) -> Published:
+def _state(path: Path, wishes: _Wishes) -> Published:
     from . import timm, torchvision
 
-    if torchvision.matches(path):
-        found = torchvision.read(path, architecture, backbone=backbone)
-        return Published(paths=(path,), found=found, runtime="torchvision", reference=lambda: None)
-    found = timm.read(path, architecture)
-    return Published(paths=(path,), found=found, runtime="timm", reference=lambda: None)
+    library = torchvision if torchvision.matches(path) else timm
+    if library is torchvision:
+        found = torchvision.read(path, wishes.architecture, backbone=wishes.backbone)
+    else:
+        found = timm.read(path, wishes.architecture)
+    name = library.__name__.rpartition(".")[2]
+    return Published(paths=(path,), found=wishes.of_tensors(found), runtime=name, reference=lambda: None)
 
 
-def _caffe(files: tuple[Path, ...], backbone: bool) -> Published:
+def _caffe(files: tuple[Path, ...], wishes: _Wishes) -> Published:
     from . import caffe
 
-    source = caffe.read(*files)
+    source = wishes.of_graph(caffe.read(*files))
     given = source.normalisation
 
     def reference() -> Reference | None:
@@ -158,4 +174,4 @@ def _caffe(files: tuple[Path, ...], backbone: bool) -> Published:
 
         return answer
 
-    return _from_graph(files, source, backbone, "OpenCV", reference)
+    return _from_graph(files, source, wishes, "OpenCV", reference)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arch.spec import Preprocessing, Spec
 from ..errors import UserError
+from .graph import Source
 from .recognised import Recognised
 
 # Per channel, in units of raw values 0...255: (x - mean) / std.
@@ -19,17 +20,29 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 IMAGENET_CLASSES = 1000
 
 
+def normalised_source(source: Source, name: str) -> Source:
+    """The source with the named normalisation. Raises UserError if the name is unknown or the file states its own."""
+    assert source.graph is not None
+    mean, std = _named(name, source.graph.channels)
+    given = source.normalisation
+    if given is None or given.stated:
+        raise UserError(f"the normalisation {name!r} contradicts the file, which states its own")
+    return replace(source, normalisation=replace(given, mean=mean, std=std, custom=f"{name}, as asked for"))
+
+
 def with_normalisation(found: Recognised, name: str) -> Recognised:
-    """The network with the named normalisation. Raises UserError on an unknown name, or if the file states its own."""
-    if name not in NORMALISATIONS:
-        raise UserError(f"unknown normalisation {name!r}; allowed: {', '.join(NORMALISATIONS)}")
-    said = found.facts.get("normalisation", "")
-    if "stated by the file" in said or "in the graph" in said:
-        raise UserError(f"the normalisation {name!r} contradicts the file, which says {said}")
-    mean, std = (values[: found.spec.in_channels] for values in NORMALISATIONS[name])
+    """The network with the named normalisation. Raises UserError if the name is unknown."""
+    mean, std = _named(name, found.spec.in_channels)
     pre = replace(found.spec.preprocessing, mean=mean, std=std)
     facts = found.facts | {"normalisation": f"{name}, as asked for"}
     return replace(found, spec=replace(found.spec, preprocessing=pre), facts=facts)
+
+
+def _named(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if name not in NORMALISATIONS:
+        raise UserError(f"unknown normalisation {name!r}; allowed: {', '.join(NORMALISATIONS)}")
+    mean, std = NORMALISATIONS[name]
+    return tuple(mean[i % 3] for i in range(channels)), tuple(std[i % 3] for i in range(channels))
 
 
 def with_usual_crop(found: Recognised) -> Recognised:
