@@ -15,9 +15,11 @@ from .graph import Graph, Node, Normalisation, Source
 from .tflite_metadata import Metadata, read_metadata
 from .tflite_operators import translate
 from .tflite_parser import MAGIC, open_model, read_bytes
+from .tflite_reference import open_head_reference, open_reference
 from .tflite_tensors import DAMAGE, FLOATS, Model, Tensor, TFLiteError
 from .tflite_translation import Translation
 
+__all__ = ["matches", "open_head_reference", "open_reference", "read"]
 HOSTED = "TensorFlow's hosted MobileNets: x / 127.5 - 1"
 _SHIFT = {"UINT8": 0, "INT8": 128}  # what turns a stored input into a pixel of 0...255
 

@@ -113,10 +113,16 @@ class _Parser:
             operators=tuple(operators),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
+            outputs_at=self.outputs_at(graph),
             description=self.text(model.Description()),
             subgraphs=int(model.SubgraphsLength()),
             metadata=self.metadata(model, buffers),
         )
+
+    def outputs_at(self, graph: Any) -> int:
+        """Where the vector of outputs begins: slot 2 of a SubGraph, for which the schema's class has no accessor."""
+        offset = graph._tab.Offset(8)
+        return int(graph._tab.Vector(offset)) if offset else 0
 
     def table(self, table: Any) -> Any:
         """The table, after a check that it and the list of its fields lie within the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,19 @@ def open_head_reference(path: Path, source: Source) -> Reference | None:
     This runs the second of two files: what the first gives, dequantised, is quantised again to the same numbers.
     """
     try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
         return None
     assert source.graph is not None
-    model = open_model(read_bytes(path))
+    data = read_bytes(path)
+    model = open_model(data)
     wanted = next(tensor for tensor in model.tensors if tensor.name == _before_softmax(source.graph))
     first = model.tensors[model.inputs[0]]
+    # LiteRT keeps no value inside what it hands to its kernels' library but outputs, so the wanted one becomes one.
+    patched = bytearray(data)
+    struct.pack_into("<i", patched, model.outputs_at, wanted.index)
     try:
-        interpreter = Interpreter(
-            model_path=str(path),
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # these keep no tensors
-        )
+        interpreter = Interpreter(model_content=bytes(patched))
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: LiteRT does not run it: {str(error).splitlines()[0]}") from None

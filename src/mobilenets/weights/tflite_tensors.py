@@ -63,12 +63,16 @@ class Operator:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The main subgraph of a file. `inputs` and `outputs` are tensor indices; `metadata` the named buffers beside."""
+    """The main subgraph of a file. `inputs` and `outputs` are tensor indices, `metadata` the named buffers beside it.
+
+    `outputs_at` is the byte of the file at which the first output's index stands, int32.
+    """
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    outputs_at: int
     description: str
     subgraphs: int
     metadata: dict[str, bytes] = field(repr=False)
