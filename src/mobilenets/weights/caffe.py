@@ -64,20 +64,23 @@ def open_reference(
     """Another runtime's answer to the files: OpenCV's before version 5 (the later ones read no Caffe), or None.
 
     The function takes float32 images (N, C, H, W) as the network expects them and gives the value `wanted`, named as in
-    the graph of `read`; the first output where None.
+    the graph of `read`; where None, what the last softmax takes, or the first output of a network without one.
     """
     import cv2
 
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         return None
     prototxt, caffemodel = both_files(path, other)
+    graph = read(prototxt, caffemodel).graph
+    assert graph is not None
+    last = wanted or next((node.inputs[0] for node in reversed(graph.nodes) if node.op == "softmax"), graph.outputs[0])
     # To OpenCV, a depthwise convolution is a grouped one.
     text = prototxt.read_bytes().replace(b'"DepthwiseConvolution"', b'"Convolution"')
     try:
         net = cv2.dnn.readNetFromCaffe(np.frombuffer(text, np.uint8), np.fromfile(caffemodel, np.uint8))
     except cv2.error:  # a layer that OpenCV does not have
         return None
-    last = wanted or net.getUnconnectedOutLayersNames()[0]
+    net.enableFusion(False)  # else a layer in between may hold what the layers after it make
 
     def run(images: np.ndarray) -> np.ndarray:
         net.setInput(np.ascontiguousarray(images, np.float32))
