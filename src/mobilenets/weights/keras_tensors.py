@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ..errors import UserError
@@ -68,13 +69,17 @@ def _by_name(file: KerasFile) -> Callable[[Path], dict[str, str]]:
 
 def _by_position(file: KerasFile) -> Callable[[Path], dict[str, str]]:
     """Keras 3: layers/conv2d_1/vars/0 is the first weight of the second Conv2D among the model's layers."""
-    assert file.config is not None
-    places = dict(_places(file.config, (), ""))
+    config = file.config
+    assert config is not None
+
+    @cache  # not before the first layer is asked for: by then the configuration is known to be sound
+    def places() -> dict[Path, tuple[str, tuple[str, ...]]]:
+        return dict(_places(config, (), ""))
 
     def find(path: Path) -> dict[str, str]:
-        if path not in places:
+        if path not in places():
             return {}
-        place, roles = places[path]
+        place, roles = places()[path]
         stored = [f"{place}/vars/{index}" for index in range(len(roles))]
         return {role: name for role, name in zip(roles, stored) if name in file.tensors}
 

@@ -68,8 +68,8 @@ def _refuse_automatic(taken: list[tuple[Entry, StoredLayer]], where: str) -> Non
 
 def _fit(name: str, file: KerasFile, layers: list[StoredLayer]) -> tuple[Spec, list[tuple[Entry, StoredLayer]]] | None:
     """The Spec with the file's channels, and each of its Keras layers with the file's; None where one does not fit."""
-    skeleton = create_spec(name, classes=0, profile="authors")
-    skeleton = replace(skeleton, head=replace(skeleton.head, c_hidden=0, act="identity"))
+    published = create_spec(name, classes=0, profile="authors")
+    skeleton = replace(published, head=replace(published.head, c_hidden=0, act="identity"))
     stock = Stock(layers, file.legacy)
     taken: list[tuple[Entry, StoredLayer]] = []
     for entry in entries(skeleton):
@@ -81,7 +81,7 @@ def _fit(name: str, file: KerasFile, layers: list[StoredLayer]) -> tuple[Spec, l
     try:
         skeleton = with_in_channels(skeleton, shapes["blocks.0.conv.conv"][1])
         blocks = tuple(_sized(block, index, shapes) for index, block in enumerate(skeleton.blocks))
-        head = _head(file, create_spec(name).head, skeleton.generation, blocks[-1].c_out, stock.rest())
+        head = _head(file, published.head, skeleton.generation, blocks[-1].c_out, stock.rest())
         if head is None:
             return None
         spec = replace(skeleton, blocks=blocks, head=head, norm=Norm(eps=EPS, momentum=MOMENTUM[skeleton.generation]))
@@ -189,6 +189,10 @@ def _recognised(file: KerasFile, where: str, spec: Spec, taken: list[tuple[Entry
     state: dict[str, np.ndarray] = {}
     for entry, layer in taken:
         state |= _tensors(file, entry, layer)
+    used = tuple(path for _, layer in taken for path in layer.paths.values())
+    rest = sorted(set(file.tensors) - set(used))
+    if rest:
+        raise UserError(f"{where}: {len(rest)} tensors would be left over, {rest[0]!r} first")
     facts = {
         "architecture": f"{spec.name}, generation {spec.generation}, "
         + (f"width {spec.width:g}" if known else "channels of its own"),
@@ -203,7 +207,7 @@ def _recognised(file: KerasFile, where: str, spec: Spec, taken: list[tuple[Entry
         format=file.kind,
         spec=spec,
         state=state,
-        used=tuple(path for _, layer in taken for path in layer.paths.values()),
+        used=used,
         set_aside=file.set_aside,
         facts=facts,
     )
