@@ -449,7 +449,12 @@ def graph_until(graph: Graph, value: str) -> Graph:
 
 def test_retinaface_is_read_whole(shared: Path) -> None:
     folder = shared / "weights" / "caffe" / "retinaface_mnet25"
-    graph = caffe.read(folder / "mnet25.prototxt").graph
+    source = caffe.read(folder / "mnet25.prototxt")
+    assert source.normalisation is not None
+    assert (source.normalisation.mean, source.normalisation.std) == ((0, 0, 0), (1, 1, 1))
+    assert not source.normalisation.bgr
+    assert not source.normalisation.stated
+    graph = source.graph
     assert graph is not None
     counts = Counter(node.op for node in graph.nodes)
     assert counts == {"conv": 56, "norm": 47, "affine": 47, "act": 41, "other": 13, "softmax": 3, "add": 2}

@@ -440,6 +440,8 @@ CONV = {"strides": integers(1, 2, 2, 1), "padding": {"s": text("SAME")}}
         (edit_tensor(0, dtype="float8"), "is float8"),
         (edit_tensor(0, quantization={"dtype": "int4"}), "stored as int4"),
         (edit_tensor(0, quantization={"dtype": "uint8", "scale": "x", "min": 0}), "manifest is broken"),
+        (edit_tensor(0, quantization={"dtype": "uint8", "scale": 1e300, "min": 0}), "lead beyond float32"),
+        (edit_tensor(0, name=3), "calls a tensor 3"),
         (edit_tensor(1, name="conv1/kernel"), "names the tensor conv1/kernel twice"),
         (edit_tensor(0, name="other"), "no values for the constant conv1/kernel"),
         (edit_node("conv1", input=["nobody", "conv1/kernel"]), "takes nobody"),
@@ -470,6 +472,23 @@ def test_a_layers_model_without_a_layers_weights_is_refused(tmp_path: Path) -> N
     edit_tensor(0, name="conv1/karnel")(path)
     with pytest.raises(UserError, match="lacks the kernel of the layer 'conv1'"):
         tfjs.read(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "net/"])
+def test_a_nested_model_finds_its_weights_with_its_name_before_them_or_without(prefix: str, tmp_path: Path) -> None:
+    net = v2_layers(Weights())
+    for entry in net.weights.entries:
+        entry["name"] = prefix + entry["name"]
+    graph = graph_of(net.write(tmp_path, nested=True))
+    expected = net.values["logits"].numpy()
+    assert np.abs(run_graph(graph, net.images.numpy()) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(("version", "op"), [("2.3.1", "other"), ("tfjs-layers 4.22.0", "other"), ("3.4.1", "act")])
+def test_the_hard_sigmoid_of_keras_2_and_of_tensorflow_js_is_another(version: str, op: str, tmp_path: Path) -> None:
+    net = LayersModel(images(4))
+    net.layer("gate", "Activation", ["image"], net.values["image"], activation="hard_sigmoid")
+    assert graph_of(net.write(tmp_path, version=version)).nodes[-1].op == op
 
 
 def test_shards_larger_than_the_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

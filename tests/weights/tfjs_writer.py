@@ -141,6 +141,7 @@ class GraphModel:
             y = y + bias.view(1, -1, 1, 1)
             for each in fused[1:]:
                 y = RELUS[each](y)
+            attributes["num_args"] = {"i": "1"}
             attributes["fused_ops"] = {"list": {"s": [text(each) for each in fused]}}
             kind = "FusedDepthwiseConv2dNative" if depthwise else "_FusedConv2D"
         return self.op(name, kind, *inputs, value=y, **attributes)
@@ -190,7 +191,8 @@ class GraphModel:
         bias = self.const("logits/bias", self.weights.rng.normal(size=classes))
         y = self.values[pooled].flatten(1) @ weight + bias
         fused = {"list": {"s": [text("BiasAdd")]}}
-        self.op("logits", "_FusedMatMul", "pool", "logits/kernel", "logits/bias", value=y, fused_ops=fused)
+        inputs = ("pool", "logits/kernel", "logits/bias")
+        self.op("logits", "_FusedMatMul", *inputs, value=y, fused_ops=fused, num_args={"i": "1"})
         self.op("softmax", "Softmax", "logits", value=y.softmax(1))
         return self.op("Identity", "Identity", "softmax", value=y.softmax(1))
 
@@ -265,12 +267,13 @@ class LayersModel:
     def classify(self, x: str, classes: int) -> str:
         pooled = self.values[x].mean((2, 3))
         self.layer("pool", "GlobalAveragePooling2D", [x], pooled, data_format="channels_last")
-        kernel = self.tensor("logits/kernel", self.weights.rng.normal(size=(pooled.shape[1], classes)))
+        kernel = self.tensor("logits/kernel", self.weights.rng.normal(size=(pooled.shape[1], classes)) / 9)
         bias = self.tensor("logits/bias", self.weights.rng.normal(size=classes))
         y = (pooled @ kernel + bias).softmax(1)
         return self.layer("logits", "Dense", ["pool"], y, units=classes, activation="softmax", use_bias=True)
 
-    def write(self, folder: Path, shards: int = 1) -> Path:
+    def write(self, folder: Path, shards: int = 1, *, nested: bool = False, version: str = "2.3.1") -> Path:
+        """`nested` puts the whole model as one layer, "net", into another."""
         last = self.layers[-1]["name"]
         config = {
             "name": "net",
@@ -278,12 +281,17 @@ class LayersModel:
             "input_layers": [["image", 0, 0]],
             "output_layers": [[last, 0, 0]],
         }
+        if nested:
+            start = {**self.layers[0], "name": "start", "config": {**self.layers[0]["config"], "name": "start"}}
+            inner = {"class_name": "Model", "name": "net", "config": config, "inbound_nodes": [[["start", 0, 0, {}]]]}
+            ends = {"input_layers": [["start", 0, 0]], "output_layers": [["net", 1, 0]]}
+            config = {"name": "outer", "layers": [start, inner], **ends}
         model = {
             "format": "layers-model",
             "generatedBy": "keras v2.3.1",
             "convertedBy": "a test",
             "modelTopology": {
-                "keras_version": "2.3.1",
+                "keras_version": version,
                 "backend": "tensorflow",
                 "model_config": {"class_name": "Model", "config": config},
             },

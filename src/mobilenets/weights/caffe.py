@@ -27,6 +27,8 @@ DATA_LAYERS = ("Input", "Data", "ImageData", "AnnotatedData", "HDF5Data", "Memor
 CUSTOM = "shicai/MobileNet-Caffe: BGR, (x - (103.94, 116.78, 123.68)) * 0.017"
 CUSTOM_MEAN = (123.68, 116.78, 103.94)
 CUSTOM_SCALE = 0.017
+MXNET_NAME = "mxnet-mdoel"  # the (misspelt) name that MXNet2Caffe gives every network it converts
+MXNET_CUSTOM = "converted by MXNet2Caffe: RGB, raw 0...255, as in RetinaFace"
 
 
 def read(path: Path, other: Path | None = None) -> Source:
@@ -212,6 +214,8 @@ def _normalisation(net: Any, channels: int) -> Normalisation | None:
             return Normalisation(mean=means, std=(1 / param.scale,) * channels, stated=True, bgr=channels == 3)
     if channels != 3:
         return None
+    if net.name == MXNET_NAME:
+        return Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3, stated=False, custom=MXNET_CUSTOM)
     return Normalisation(mean=CUSTOM_MEAN, std=(1 / CUSTOM_SCALE,) * 3, stated=False, custom=CUSTOM, bgr=True)
 
 

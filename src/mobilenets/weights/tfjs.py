@@ -93,7 +93,8 @@ def _layers_graph(topology: dict[str, Any], shards: Shards, file: Path) -> Graph
     config = topology.get("model_config", topology)
     if not isinstance(config, dict) or "config" not in config:
         raise UserError(f"{file}: its topology is neither a GraphDef (node) nor a Keras configuration (model_config)")
-    version = str(topology.get("keras_version") or KERAS_2)
+    version = str(topology.get("keras_version", ""))
+    version = version if version[:1].isdigit() else KERAS_2  # "tfjs-layers 4.22.0": saved by TensorFlow.js itself
     by_scope: dict[str, dict[str, str]] = {}
     for name in shards.tensors:
         scope, _, role = name.rpartition("/")
@@ -108,7 +109,10 @@ def _layers_graph(topology: dict[str, Any], shards: Shards, file: Path) -> Graph
         names = by_scope[scopes[0]] if scopes else {}
         return {role: Stored(name, shards.tensors[name]) for role, name in names.items()}
 
-    return graph_of(config, weights, tuple(shards.tensors), where=str(file), version=version)
+    try:
+        return graph_of(config, weights, tuple(shards.tensors), where=str(file), version=version)
+    except RecursionError:
+        raise UserError(f"{file}: the model configuration is nested too deeply") from None
 
 
 def _quantisation(shards: Shards) -> str:

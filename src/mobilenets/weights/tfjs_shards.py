@@ -45,9 +45,12 @@ def read_shards(manifest: Any, model_json: Path) -> Shards:
                 raise UserError(f"{model_json}: its shards have {total} bytes; up to {SHARDS_LIMIT} are read")
             run = _Run(b"".join(path.read_bytes() for path in paths), str(model_json), ", ".join(group["paths"]))
             for entry in group["weights"]:
-                if entry["name"] in tensors:
-                    raise UserError(f"{model_json}: its manifest names the tensor {entry['name']} twice")
-                tensors[entry["name"]] = run.tensor(entry)
+                name = entry["name"]
+                if not isinstance(name, str):
+                    raise UserError(f"{model_json}: its manifest calls a tensor {name!r}, which is no name")
+                if name in tensors:
+                    raise UserError(f"{model_json}: its manifest names the tensor {name} twice")
+                tensors[name] = run.tensor(entry)
                 if entry["dtype"] == "float32":
                     stored.add(entry.get("quantization", {}).get("dtype", "float32"))
             run.finish()
@@ -113,9 +116,11 @@ class _Run:
         raw = np.frombuffer(self.take(count * kind.itemsize, name), kind)
         if kept == "float16":
             return raw.astype(np.float32)
-        values = raw * float(quantisation["scale"]) + float(quantisation["min"])
-        if not np.isfinite(values).all():
-            raise UserError(f"{self.where}: the tensor {name} has a scale or minimum that is no number")
+        with np.errstate(over="ignore", invalid="ignore"):  # judged below
+            values = raw * float(quantisation["scale"]) + float(quantisation["min"])
+        largest = np.finfo(np.float32).max if dtype == "float32" else 2.0**31 - 1
+        if not (np.abs(values) <= largest).all():
+            raise UserError(f"{self.where}: the tensor {name} has a scale and a minimum that lead beyond {dtype}")
         return values.astype(np.float32) if dtype == "float32" else np.floor(values + 0.5).astype(np.int32)
 
     def _strings(self, count: int, name: str) -> np.ndarray:
