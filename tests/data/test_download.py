@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import errno
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ class Server:
     ignore_range: bool = False
     status: list[int] = field(default_factory=list)  # answers before the server behaves
     ranges: list[str | None] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list)  # sent with every file
+    state_size: bool = True
 
 
 @pytest.fixture
@@ -49,10 +53,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 self.send_error(404)
                 return
             start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and not state.ignore_range else 0
+            if self.headers.get("If-Range", "") not in ("", dict(state.headers).get("ETag")):
+                start = 0
+            if start and start >= len(data):
+                self.send_error(416)
+                return
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.send_header("Content-Length", str(len(data) - start))
+            if state.state_size:
+                self.send_header("Content-Length", str(len(data) - start))
+            for name, value in state.headers:
+                self.send_header(name, value)
             self.end_headers()
             body = data[start:]
             if state.cut_after:
@@ -71,6 +83,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     state.files["/example.org/data/set.zip"] = CONTENT
     monkeypatch.setenv("MOBILENETS_MIRROR", state.address)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for setting in module.OFFLINE_SETTINGS:
+        monkeypatch.delenv(setting, raising=False)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     yield state
     httpd.shutdown()
@@ -91,7 +105,7 @@ def refusal(file: RemoteFile, folder: Path) -> str:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith((".lock", ".tag")))
 
 
 def test_whole_file_once(server: Server, file: RemoteFile, tmp_path: Path) -> None:
@@ -195,3 +209,117 @@ def test_mirror_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILENETS_MIRROR", "file:///etc")
     with pytest.raises(UserError, match="http://"):
         mirrored(URL)
+
+
+# What is not published is taken from the server's answer.
+
+NOTHING_KNOWN = RemoteFile(URL)
+MD5 = hashlib.md5(CONTENT)
+
+
+def google_hash(md5: bytes) -> list[tuple[str, str]]:
+    return [("x-goog-hash", "crc32c=n03x6A=="), ("x-goog-hash", f"md5={base64.b64encode(md5).decode()}")]
+
+
+def test_a_file_of_which_nothing_is_published(server: Server, tmp_path: Path) -> None:
+    path = download(NOTHING_KNOWN, tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert path.name.endswith("-set.zip")
+    assert leftovers(tmp_path) == [path.name]
+    assert download(NOTHING_KNOWN, tmp_path) == path
+    assert server.ranges == [None]
+
+
+def test_an_unknown_size_is_that_of_the_answer(server: Server, tmp_path: Path) -> None:
+    server.cut_after, server.headers = [1_000_000], [("ETag", '"one"')]
+    assert download(NOTHING_KNOWN, tmp_path).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-"]
+
+
+def test_without_size_and_hash_a_cut_file_would_pass(server: Server, file: RemoteFile, tmp_path: Path) -> None:
+    server.state_size = False
+    assert "does not say how long the file is" in refusal(NOTHING_KNOWN, tmp_path)
+    assert leftovers(tmp_path) == []
+    assert download(replace(file, size=None), tmp_path).read_bytes() == CONTENT
+    server.cut_after = [1_000_000]
+    assert "SHA-256 differs" in refusal(replace(file, size=None), tmp_path / "cut")
+
+
+def test_the_first_digits_of_a_hash(server: Server, file: RemoteFile, tmp_path: Path) -> None:
+    short = RemoteFile(URL, sha256=file.sha256[:8])
+    path = download(short, tmp_path)
+    assert path.name == f"{file.sha256[:8]}-set.zip"
+    assert "SHA-256 differs" in refusal(RemoteFile(URL, sha256="01234567"), tmp_path)
+    assert leftovers(tmp_path) == [path.name]
+
+
+def test_an_md5(server: Server, tmp_path: Path) -> None:
+    assert download(RemoteFile(URL, md5=MD5.hexdigest()), tmp_path).read_bytes() == CONTENT
+    assert "MD5 differs" in refusal(RemoteFile(URL, md5="0" * 32), tmp_path)
+
+
+def test_the_md5_that_google_s_storage_states(server: Server, tmp_path: Path) -> None:
+    server.headers = google_hash(MD5.digest())
+    download(NOTHING_KNOWN, tmp_path / "right")
+    server.headers = google_hash(bytes(16))
+    assert "MD5 differs" in refusal(NOTHING_KNOWN, tmp_path / "wrong")
+    assert leftovers(tmp_path / "wrong") == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "later", "asked"),
+    [
+        ('"one"', '"one"', "bytes=40000-"),  # the same file: it goes on
+        ('"one"', '"two"', "bytes=40000-"),  # another one: the server sends all of it
+        ('W/"one"', 'W/"one"', None),  # a weak tag does not promise the same bytes
+        ("", "", None),
+    ],
+)
+def test_without_a_hash_a_later_call_goes_on_only_in_the_same_file(
+    server: Server, tmp_path: Path, tag: str, later: str, asked: str | None
+) -> None:
+    server.headers = [("ETag", tag)] if tag else []
+    server.cut_after = [40_000] + [0] * (ATTEMPTS - 1) if tag == '"one"' else [40_000] * ATTEMPTS
+    refusal(NOTHING_KNOWN, tmp_path)
+    other = bytes(reversed(CONTENT)) if later != tag else CONTENT
+    server.files["/example.org/data/set.zip"] = other
+    server.headers = [("ETag", later)] if later else []
+    server.ranges.clear()
+    assert download(NOTHING_KNOWN, tmp_path).read_bytes() == other
+    assert server.ranges == [asked]
+
+
+def test_a_part_as_long_as_the_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    server.headers = [("ETag", '"one"')]
+    server.cut_after = [40_000] + [0] * (ATTEMPTS - 1)
+    refusal(NOTHING_KNOWN, tmp_path)
+    server.files["/example.org/data/set.zip"] = CONTENT[:40_000]
+    server.ranges.clear()
+    assert download(NOTHING_KNOWN, tmp_path).read_bytes() == CONTENT[:40_000]
+    assert server.ranges == ["bytes=40000-", None]
+
+
+def test_a_disk_that_fills_up_on_the_way(
+    server: Server, file: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module._append
+
+    def full(*arguments: object) -> None:
+        real(*arguments)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_append", full)
+    assert f"{tmp_path}: the disk is full at 3,072,000 bytes of set.zip" in refusal(file, tmp_path)
+
+
+@pytest.mark.parametrize("setting", module.OFFLINE_SETTINGS)
+def test_offline(
+    server: Server, file: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    path = download(file, tmp_path)
+    monkeypatch.setenv(setting, "true")
+    assert download(file, tmp_path) == path
+    path.unlink()
+    assert refusal(file, tmp_path) == f"{URL}: not in the cache, and {setting}=true forbids to download it"
+    monkeypatch.setenv(setting, "0")
+    assert download(file, tmp_path) == path

@@ -51,6 +51,16 @@ VERBS: dict[str, Verb] = {
             "run the same command again to go on after the last finished epoch",
         ),
         Verb(
+            "weights list", "weights", "list_weights", "list the published ImageNet weights; status 1 where none fits"
+        ),
+        Verb(
+            "weights get",
+            "weights",
+            "get",
+            "fetch published weights into the cache, checked",
+            "run the same command again",
+        ),
+        Verb(
             "weights convert",
             "converting",
             "convert",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def models(pattern: str = "", /) -> Answer:
-    """Lists the architectures: parameters, multiply-adds and the resolution of the paper.
+    """Lists the architectures: parameters, multiply-adds, the resolution of the paper, how many weights are published.
 
     Any width may be written into the name: mobilenet_v3_small_075 is mobilenet_v3_small at 0.75.
     Status 1 where no name fits the pattern.
@@ -24,6 +24,7 @@ def models(pattern: str = "", /) -> Answer:
     """
     from ..arch.cost import cost as cost_of
     from ..arch.registry import ARCHITECTURES, create_spec
+    from ..weights.catalog import of_architecture
 
     rows: list[dict[str, Any]] = []
     for name, architecture in ARCHITECTURES.items():
@@ -38,7 +39,7 @@ def models(pattern: str = "", /) -> Answer:
                 "macs_attention": whole.macs_attention,
                 "resolution": whole.input[1],
                 "source": architecture.source,
-                "weights": [],
+                "weights": list(of_architecture(name)),
             }
         )
 
@@ -47,9 +48,16 @@ def models(pattern: str = "", /) -> Answer:
             console.say(f"no architecture's name fits {pattern!r}")
             return
         output.table(
-            ["name", ">parameters", ">multiply-adds", ">resolution", "source"],
+            ["name", ">parameters", ">multiply-adds", ">resolution", ">weights", "source"],
             [
-                [r["name"], output.count(r["params"]), output.millions(r["macs"]), r["resolution"], r["source"]]
+                [
+                    r["name"],
+                    output.count(r["params"]),
+                    output.millions(r["macs"]),
+                    r["resolution"],
+                    len(r["weights"]) or "",
+                    r["source"],
+                ]
                 for r in rows
             ],
         )

@@ -219,7 +219,7 @@ def _open(file: RemoteFile, part: Path, done: int, tag: str) -> Any:
     except HTTPError as error:
         error.close()
         if error.code == 416:  # the part is as long as the server's file, or longer: begin again
-            part.unlink()
+            part.unlink(missing_ok=True)
         if error.code >= 500 or error.code in (416, 429):
             raise _BrokenOffError from error
         raise UserError(f"{url}: the server answers {error.code} ({error.reason})") from error

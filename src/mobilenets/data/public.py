@@ -33,7 +33,7 @@ class PublicSet:
     @property
     def size(self) -> int:
         """Bytes to download."""
-        return sum(file.size for file in self.files)
+        return sum(file.size or 0 for file in self.files)
 
 
 # Sizes and SHA-256 as TensorFlow Datasets pins them (url_checksums/*.txt, datasets/*/checksums.tsv).
