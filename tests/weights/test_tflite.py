@@ -152,21 +152,31 @@ def test_quantised_files_are_near_in_real_numbers(
     assert np.quantile(np.abs(wanted - got), 0.999) <= 0.75
 
 
+def clipped(path: Path, source: Source, values: np.ndarray) -> np.ndarray:
+    """The logits within the numbers that the file can store: beyond them its own saturate."""
+    assert source.graph is not None
+    tensor = next(t for t in open_model(read_bytes(path)).tensors if t.name == before_softmax(source.graph))
+    assert tensor.scale is not None
+    assert tensor.zero_point is not None
+    low, high = ((limit - tensor.zero_point[0]) * tensor.scale[0] for limit in RANGES[tensor.type])
+    return np.clip(values, low, high)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "agreement", "difference"),
     # V1 0.25 at 128 px is the smallest of all: its own rounding moves it more than the others (see the exact test).
-    [(V1_075, 0.97, 0.6), (V2, 0.98, 0.5), (V1_025, 0.9, 0.75), (VWW_INT8, 0.95, 1.9)],
+    [(V1_075, 0.96, 0.6), (V2, 0.97, 0.5), (V1_025, 0.9, 0.75), (VWW_INT8, 0.97, 0.6)],
 )
-def test_quantised_files_agree_on_500_photographs(
+def test_quantised_files_agree_on_250_photographs(
     folder: Path, photographs: Callable[..., np.ndarray], name: str, agreement: float, difference: float
 ) -> None:
     source = tflite.read(folder / name)
     assert source.graph is not None
-    images = photographs(500, source.graph.height)
+    images = photographs(250, source.graph.height)
     wanted, got = litert(folder / name, source, images), logits(source, images)
     assert (wanted.argmax(1) == got.argmax(1)).mean() >= agreement
-    assert np.quantile(np.abs(wanted - got), 0.999) <= difference
+    assert np.quantile(np.abs(wanted - clipped(folder / name, source, got)), 0.999) <= difference
 
 
 def _symmetric(node: Node) -> Node:
