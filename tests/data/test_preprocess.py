@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import cv2
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilenets.arch.spec import Preprocessing
-from mobilenets.data.preprocess import resize, resize_and_crop, resized_sides
+from mobilenets.data.preprocess import central_border, resize, resize_and_crop, resized_sides
 
 BASE = Preprocessing(resolution=96)
 
@@ -42,13 +44,14 @@ def test_sides_before_the_crop(
 ) -> None:
     preprocessing = Preprocessing(resolution=resolution, crop_fraction=fraction)
     assert resized_sides(height, width, preprocessing) == expected
-    assert resized_sides(height, width, replace(preprocessing, resize="squash")) == (resolution, resolution)
+    for form in ("squash", "central"):
+        assert resized_sides(height, width, replace(preprocessing, resize=form)) == (resolution, resolution)
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 90), st.integers(1, 90), st.integers(1, 64), st.floats(0.3, 1.0),
-    st.sampled_from(["shortest", "squash"]), st.sampled_from(["area_linear", "bilinear", "bicubic"]),
+    st.sampled_from(["shortest", "squash", "central"]), st.sampled_from(["area_linear", "bilinear", "bicubic"]),
 )  # fmt: skip
 def test_any_image_comes_out_square(
     height: int, width: int, resolution: int, fraction: float, form: Any, interpolation: Any
@@ -70,6 +73,55 @@ def test_crop_is_the_centre_and_rounds_up_left() -> None:
     image = np.arange(5 * 8, dtype=np.uint8).reshape(5, 8)[..., None].repeat(3, axis=2)
     preprocessing = Preprocessing(resolution=4, crop_fraction=0.8)  # the short side 5 stays 5
     assert np.array_equal(resize_and_crop(image, preprocessing), image[0:4, 2:6])
+
+
+@pytest.mark.parametrize(
+    ("side", "fraction", "border"),
+    [
+        (333, 0.875, 20),  # 20.8
+        (224, 0.875, 14),
+        (500, 0.875, 31),  # 31.25
+        (16, 0.875, 1),
+        (15, 0.875, 0),  # 0.94
+        (1, 0.875, 0),
+        (100, 1.0, 0),
+        (5, 0.2, 2),  # exactly 2: the middle pixel is left
+        (10, 0.1, 4),  # 4.5
+        (2, 0.01, 0),  # 0.99
+        (1000, 0.3, 350),
+    ],
+)
+def test_central_border(side: int, fraction: float, border: int) -> None:
+    """tf.image.central_crop's offset, int((side - side * fraction) / 2) of doubles; the size is side - 2 * offset."""
+    assert central_border(side, fraction) == border
+    exact = (side - side * Fraction(str(fraction))) / 2
+    assert border == math.floor(exact)
+    assert side - 2 * border >= side * fraction
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 50), (50, 33), (24, 90), (17, 17)])
+@pytest.mark.parametrize("interpolation", ["area_linear", "bilinear"])
+def test_central_cuts_both_sides_and_then_resizes(height: int, width: int, interpolation: Any) -> None:
+    """Against plain loops over what is left of each side."""
+    image = picture(height, width)
+    top, left = (math.floor(Fraction(side, 16)) for side in (height, width))
+    part = image[top : height - top, left : width - left, 1].astype(float)
+    preprocessing = Preprocessing(resolution=20, resize="central", interpolation=interpolation)
+    out = resize_and_crop(image, preprocessing)
+    assert out.shape == (20, 20, 3)
+    if interpolation == "bilinear":
+        pillow = pytest.importorskip("PIL.Image")
+        box = (left, top, width - left, height - top)
+        expected = np.asarray(pillow.fromarray(image).crop(box).resize((20, 20), pillow.BILINEAR))[..., 1].astype(float)
+    else:
+        rows = [(area_reference if part.shape[1] > 20 else linear_reference)(row, 20) for row in part]
+        turned = np.stack(rows).T
+        down = area_reference if part.shape[0] > 20 else linear_reference
+        expected = np.stack([down(column, 20) for column in turned], axis=1)
+    assert np.abs(out[..., 1] - expected).max() <= 1.5  # two roundings
+    whole = resize_and_crop(image, replace(preprocessing, crop_fraction=1.0))
+    assert np.array_equal(whole, resize_and_crop(image, replace(preprocessing, resize="squash")))
+    assert (whole != out).mean() > 0.5
 
 
 def test_mirrored_image_gives_the_mirrored_result() -> None:

@@ -61,10 +61,10 @@ def test_it_is_short(exported: Path) -> None:
     assert len((exported / "example_onnx.py").read_text().splitlines()) < 40
 
 
-@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@pytest.mark.parametrize("resize", ["shortest", "squash", "central"])
 @pytest.mark.parametrize("interpolation", ["area_linear", "bilinear", "bicubic"])
 def test_it_resizes_and_crops_as_we_do(
-    interpolation: Interpolation, resize: Literal["shortest", "squash"], pictures: list[str]
+    interpolation: Interpolation, resize: Literal["shortest", "squash", "central"], pictures: list[str]
 ) -> None:
     preprocessing = Preprocessing(resolution=32, crop_fraction=0.8, resize=resize, interpolation=interpolation)
     source = python_example(preprocessing, name="x", package="x", imports="import os", setup="stop", run="0")

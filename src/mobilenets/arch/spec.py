@@ -151,11 +151,12 @@ class Preprocessing:
     """How an image file becomes the network's input: resize, centre crop, then (x - mean) / std.
 
     `mean` and `std` are per channel (RGB) in units of raw values 0...255. `shortest` resizes the short side to
-    round(resolution / crop_fraction) and crops the centre; `squash` resizes both sides to the resolution.
+    round(resolution / crop_fraction) and crops the centre; `squash` resizes both sides to the resolution; `central`
+    cuts out the central crop_fraction of both sides, then resizes both to the resolution.
     """
 
     resolution: int
-    resize: Literal["shortest", "squash"] = "shortest"
+    resize: Literal["shortest", "squash", "central"] = "shortest"
     crop_fraction: float = 0.875
     interpolation: Interpolation = "area_linear"
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)

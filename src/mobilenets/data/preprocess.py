@@ -4,7 +4,11 @@ Stated precisely, so that another language can do the same:
 
 1. `shortest`: the short side becomes s = ⌊resolution / crop_fraction + ½⌋, but never less than the resolution, the long
    side ⌊long · s / short + ½⌋; then the centre `resolution` x `resolution` is cut out, its upper left corner at
-   ⌊(side - resolution) / 2⌋. `squash`: both sides become the resolution, nothing is cut.
+   ⌊(side - resolution) / 2⌋. `squash`: both sides become the resolution, nothing is cut. `central`: of each side
+   b = ⌊(side - side · crop_fraction) / 2⌋ pixels are cut off at both ends, computed in double precision, as
+   tf.image.central_crop does; then both sides become the resolution. That is slim's preprocess_for_eval
+   (tensorflow/models, research/slim/preprocessing/inception_preprocessing.py), whose resize_bilinear is none of 2.:
+   it does not average where a side shrinks, and it samples at i·k, not at the middle of what the pixel covers.
 2. Pixels are areas: output pixel i covers the input from i·k to (i+1)·k, with k = side in / side out.
    `area_linear`: an axis that shrinks averages the covered input, weighted by overlap (OpenCV's INTER_AREA); an axis
    that grows is interpolated linearly between pixel centres, edges repeated (INTER_LINEAR). Where one axis shrinks and
@@ -38,6 +42,10 @@ def resize_and_crop(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
     size = preprocessing.resolution
     if preprocessing.resize == "squash":
         return resize(image, size, size, preprocessing.interpolation)
+    if preprocessing.resize == "central":
+        top, left = (central_border(side, preprocessing.crop_fraction) for side in image.shape[:2])
+        centre = image[top : image.shape[0] - top, left : image.shape[1] - left]
+        return resize(np.ascontiguousarray(centre), size, size, preprocessing.interpolation)
     height, width = resized_sides(image.shape[0], image.shape[1], preprocessing)
     image = resize(image, height, width, preprocessing.interpolation)
     top, left = (height - size) // 2, (width - size) // 2
@@ -45,13 +53,22 @@ def resize_and_crop(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
 
 
 def resized_sides(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
-    """(height, width) to which an image of the given sides is resized before the crop."""
+    """(height, width) to which an image of the given sides is resized; only `shortest` crops after that."""
     size = preprocessing.resolution
-    if preprocessing.resize == "squash":
+    if preprocessing.resize != "shortest":
         return size, size
     short = max(size, int(size / preprocessing.crop_fraction + 0.5))
     long = int(max(height, width) * short / min(height, width) + 0.5)
     return (short, long) if height <= width else (long, short)
+
+
+def central_border(side: int, crop_fraction: float) -> int:
+    """Pixels that `central` cuts off at each end of a side; at least one pixel is left.
+
+    >>> central_border(333, 0.875)  # 20.8
+    20
+    """
+    return int((side - side * crop_fraction) / 2)
 
 
 def resize(image: np.ndarray, height: int, width: int, interpolation: str = "area_linear") -> np.ndarray:

@@ -55,6 +55,13 @@ _SHORTEST = """\
     top, left = (image.shape[0] - {size}) // 2, (image.shape[1] - {size}) // 2
     return np.ascontiguousarray(image[top : top + {size}, left : left + {size}])"""
 
+_SQUASH = "    return resize(image, {size}, {size})"
+
+_CENTRAL = """\
+    top, left = (int((side - side * {fraction!r}) / 2) for side in image.shape[:2])
+    image = image[top : image.shape[0] - top, left : image.shape[1] - left]
+    return resize(image, {size}, {size})"""
+
 
 def python_example(preprocessing: Preprocessing, *, name: str, package: str, imports: str, setup: str, run: str) -> str:
     """The source of a program for one runtime.
@@ -70,7 +77,7 @@ def python_example(preprocessing: Preprocessing, *, name: str, package: str, imp
         resize = _PILLOW_RESIZE.format(kernel=preprocessing.interpolation.upper())
         read = 'image = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))'
     short = min(resized_sides(size, size, preprocessing))
-    squash = f"    return resize(image, {size}, {size})"
+    fits = {"shortest": _SHORTEST, "squash": _SQUASH, "central": _CENTRAL}
     lines = sorted(["import numpy as np", importing, imports], key=lambda line: (line.startswith("from"), line))
     return _PROGRAM.format(
         name=name,
@@ -79,7 +86,7 @@ def python_example(preprocessing: Preprocessing, *, name: str, package: str, imp
         resize=resize,
         size=size,
         read=read,
-        fit=squash if preprocessing.resize == "squash" else _SHORTEST.format(short=short, size=size),
+        fit=fits[preprocessing.resize].format(short=short, size=size, fraction=preprocessing.crop_fraction),
         setup=setup,
         run=run,
     )

@@ -25,6 +25,11 @@ def preprocessing_contract(preprocessing: Preprocessing) -> dict[str, Any]:
     short = min(resized_sides(size, size, preprocessing))
     if preprocessing.resize == "squash":
         resize = f"resize to {size} x {size}, whatever the shape; nothing is cut"
+    elif preprocessing.resize == "central":
+        resize = (
+            f"cut floor((side - side * {preprocessing.crop_fraction!r}) / 2) pixels off both ends of each side, "
+            f"computed in double precision; then resize to {size} x {size}, whatever the shape"
+        )
     else:
         resize = (
             f"resize so that the short side is {short} and the long side floor(long * {short} / short + 0.5); then cut "
