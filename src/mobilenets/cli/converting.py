@@ -21,6 +21,7 @@ def convert(
     backbone: bool = False,
     normalise: Literal["half", "unit", "imagenet", "raw"] | None = None,
     classes: Path | None = None,
+    data: Path | None = None,
 ) -> Answer:
     """Turns a published file of weights into a Run, and proves it against the source's own runtime; or back out.
 
@@ -37,13 +38,14 @@ def convert(
         backbone: take the blocks alone out of a detector or a segmentation network
         normalise: what a file leaves open: half x / 127.5 - 1, unit x / 255, imagenet mean and deviation, raw 0 to 255
         classes: a text file with one class name on each line
+        data: compare on up to 200 of these images, in any form that `train` reads, instead of rendered pictures
     """
     from ..weights.convert import convert as convert_in
     from ..weights.convert import convert_out
 
     if to is not None:
         given = {"SECOND": second, "--architecture": architecture, "--backbone": backbone or None}
-        given |= {"--normalise": normalise, "--classes": classes}
+        given |= {"--normalise": normalise, "--classes": classes, "--data": data}
         stray = [name for name, value in given.items() if value is not None]
         if stray:
             raise UserError(f"{stray[0]} says how to read a published file; with --to {to} a run is written out")
@@ -51,7 +53,7 @@ def convert(
     else:
         paths = [source] if second is None else [source, second]
         result = convert_in(
-            paths, out, architecture=architecture, backbone=backbone, normalise=normalise, classes=classes
+            paths, out, architecture=architecture, backbone=backbone, normalise=normalise, classes=classes, data=data
         )
     return Answer(result, lambda: _show(result, to), ok=result["ok"])
 

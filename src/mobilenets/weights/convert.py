@@ -40,14 +40,15 @@ def convert(
     backbone: bool = False,
     normalise: str | None = None,
     classes: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Turns a published file (or the two parts of one) into a Run. Returns what `weights convert --json` prints.
 
     `architecture` is the library's own name of the network, for files that hold tensors alone; `backbone` takes the
     blocks alone out of a detector or a segmentation network; `normalise` (half, unit, imagenet, raw) says what the file
     leaves open; `classes` is a text file with one class name on each line. What was recognised is printed; where the
-    source's own runtime is installed, both run the same pictures, and `ok` says whether they agree: if not, no Run is
-    left. Raises UserError, one line, for what cannot be read.
+    source's own runtime is installed, both run the same pictures (rendered ones, or those of `data`), and `ok` says
+    whether they agree: if not, no Run is left. Raises UserError, one line, for what cannot be read.
     """
     folder = Path(out)
     given = _class_names(classes)
@@ -58,7 +59,7 @@ def convert(
     found.facts["labels"] = named_by if labels else "none"
     _tell(published)
     network = network_of(found)
-    proof = prove(published, network)
+    proof = prove(published, network, data)
     _tell_proof(published, proof)
     ok = proof is None or bool(proof["ok"])
     digest = ""
@@ -159,10 +160,14 @@ def _tell_proof(published: Published, proof: dict[str, Any] | None) -> None:
     if proof is None:
         warn(f"{published.runtime} does not run here, so nothing was compared with the source")
         return
+    shown = (
+        f"same answer on {proof['agreement']:.1%} of {proof['images']} images"
+        if proof["real"]
+        else (f"{proof['images']} rendered pictures; --data compares the answers on images")
+    )
     say(
-        f"  {'proof':14} largest difference {proof['max_abs_error']:.3g} where the largest logit is "
-        f"{proof['largest']:.3g}; same answer on {proof['agreement']:.0%} of {proof['images']} pictures, against "
-        f"{proof['runtime']}"
+        f"  {'proof':14} against {proof['runtime']}: largest difference {proof['max_abs_error']:.3g}, 99.9 % of logits "
+        f"within {proof['p999']:.2g}, largest logit {proof['largest']:.3g}; {shown}"
     )
     if not proof["ok"]:
         warn("the network does not do what the file does; no run was written. Please report the file")

@@ -161,7 +161,7 @@ def _caffe(files: tuple[Path, ...], wishes: _Wishes) -> Published:
     given = source.normalisation
 
     def reference() -> Reference | None:
-        run = caffe.open_reference(*files)
+        run = caffe.open_reference(files[0], files[1] if len(files) == 2 else None)
         if run is None or given is None:
             return None
         mean, std = np.array(given.mean, np.float32), np.array(given.std, np.float32)

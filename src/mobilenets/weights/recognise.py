@@ -124,7 +124,7 @@ class _Assembly:
 
     def recognised(self) -> Recognised:
         """The Spec, the tensors, and the account of the file's tensors."""
-        blocks = tuple(self._skeleton(part) for part in self.found)
+        blocks = self._skeletons()
         known, blocks = self._known(blocks)
         head = self._head()
         if known is not None and head.c_hidden:
@@ -155,6 +155,18 @@ class _Assembly:
             facts=self._facts(spec, known),
         )
 
+    def _skeletons(self) -> tuple[Block, ...]:
+        """The parts as Blocks; a backbone ends before the first part that no Block can say."""
+        blocks: list[Block] = []
+        for part in self.found:
+            try:
+                blocks.append(self._skeleton(part))
+            except UserError:
+                if not self.backbone or not blocks:
+                    raise
+                break
+        return tuple(blocks)
+
     def _known(self, blocks: tuple[Block, ...]) -> tuple[Spec | None, tuple[Block, ...]]:
         """The registry's architecture and the blocks under its kinds and taps.
 
@@ -164,6 +176,7 @@ class _Assembly:
             known = find_architecture(blocks, self._head())
             return known, blocks if known is None else _renamed(known.blocks, blocks)
         backbone = find_backbone(blocks)
+        self.found = self.found[: len(blocks)]
         if backbone is None:
             return None, blocks
         known, count = backbone
@@ -180,9 +193,8 @@ class _Assembly:
         strided = [layer for layer in layers.values() if layer.stride != (1, 1)]
         first, last = next(iter(layers.values())), list(layers.values())[-1]
         kernel = {name: int(layer.weight.shape[2]) for name, layer in layers.items()}
-        middle = next((x for x in ("conv", "depthwise", "depthwise_mid") if x in kernel), None)
-        if part.kind == "fused":
-            middle = "expand"
+        named = ("expand",) if part.kind == "fused" else ("conv", "depthwise", "depthwise_mid")
+        middle = next((name for name in named if name in kernel), None)
         inner = [layer for name, layer in layers.items() if name not in ("depthwise_start",)]
         act = self._activation(inner[0])
         block = Block(

@@ -6,7 +6,7 @@ constants multiplied and added, x * relu6(x + 3) / 6 spelt out, flattening and d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -141,6 +141,7 @@ def _with_hard_forms(nodes: list[Node], outputs: Sequence[str]) -> list[Node]:
     made = {node.output: node for node in nodes}
     gone: set[str] = set()
     new: dict[str, Node] = {}  # by the output it takes the place of
+    order = {node.output: place for place, node in enumerate(nodes)}
 
     def alone(value: str) -> Node | None:
         found = takers.get(value, [])
@@ -158,18 +159,33 @@ def _with_hard_forms(nodes: list[Node], outputs: Sequence[str]) -> list[Node]:
         parts = [node, clip, last]
         if _multiplies(last, 1 / 6):
             form = "hard_sigmoid"
-        elif last.op == "mul" and set(last.inputs) == {x, clip.output}:
-            sixth = alone(last.output)
-            if sixth is None or not _multiplies(sixth, 1 / 6):
+        elif last.op == "mul":
+            sixth = _sixth_of_product(last, x, clip.output, made, alone)
+            if sixth is None:
                 continue
             parts.append(sixth)
             form = "hard_swish"
         else:
             continue
+        parts.sort(key=lambda part: order[part.output])
         gone |= {part.output for part in parts}
         new[parts[-1].output] = _act(form, x, parts)
     merged = [new.get(node.output, node) for node in nodes if node.output not in gone or node.output in new]
     return _with_hard_swish(merged, outputs, made)
+
+
+def _sixth_of_product(
+    product: Node, x: str, clipped: str, made: dict[str, Node], alone: Callable[[str], Node | None]
+) -> Node | None:
+    """The node that divides x * relu6(x + 3) by six: the product after it was made, or x before it was."""
+    if set(product.inputs) == {x, clipped}:
+        after = alone(product.output)
+        return after if after is not None and _multiplies(after, 1 / 6) else None
+    other = next((value for value in product.inputs if value != clipped), None)
+    before = made.get(other) if other is not None and clipped in product.inputs else None
+    if before is None or before.inputs[0] != x or not _multiplies(before, 1 / 6) or alone(before.output) is None:
+        return None
+    return before
 
 
 def _with_hard_swish(nodes: list[Node], outputs: Sequence[str], made: dict[str, Node]) -> list[Node]:
