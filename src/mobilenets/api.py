@@ -14,6 +14,9 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     from .nn.network import Network
+    from .training.start import Start
+
+MODEL = "mobilenet_v3_small"  # where neither a model nor weights are named
 
 
 def create_model(
@@ -77,8 +80,13 @@ def cost(
 def train(
     data: str | os.PathLike[str],
     *,
-    model: str = "mobilenet_v3_small",
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] = "run",
+    freeze: str | None = None,
+    layer_decay: float | None = None,
+    unfreeze: float | None = None,
+    norm_stats: str | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
     resolution: int | None = None,
@@ -103,6 +111,10 @@ def train(
 ) -> dict[str, Any]:
     """Trains a network on labelled images and leaves a Run; resumes by itself. Returns what `train --json` prints.
 
+    Without `weights` the network is `model`, mobilenet_v3_small where None, and begins from random weights. With
+    `weights` (whatever the one loader takes: a Run, a Bundle, a published file, a catalogue name) it is theirs, with a
+    new classifier where the classes differ; `freeze`, `layer_decay`, `unfreeze` and `norm_stats` say how they are
+    treated, see `training.recipe.Tuning`.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
     Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
@@ -110,7 +122,7 @@ def train(
     """
     from .training.begin import Arguments
     from .training.recipe import Changes
-    from .training.trainer import run_training
+    from .training.trainer import check_arguments, run_training
 
     changes = Changes(
         epochs=epochs,
@@ -123,10 +135,14 @@ def train(
         randaugment=randaugment,
         mixup=mixup,
         cutmix=cutmix,
+        freeze=freeze,
+        layer_decay=layer_decay,
+        unfreeze=unfreeze,
+        norm_stats=norm_stats,
     )
     arguments = Arguments(
         data=str(data),
-        model=model,
+        model=MODEL if model is None and weights is None else model,
         labels=labels,
         minutes=minutes,
         resolution=resolution,
@@ -137,5 +153,19 @@ def train(
         changes=changes,
         device=device,
         precision=precision,
+        weights=None if weights is None else os.fspath(weights),
     )
-    return run_training(arguments, out, threads=threads, restart=restart)
+    start = None
+    if arguments.weights is not None:
+        check_arguments(arguments)  # before a large file is read
+        start = _start(arguments.weights)
+    return run_training(arguments, out, threads=threads, restart=restart, start=start)
+
+
+def _start(weights: str) -> Start:
+    """What the one loader finds under that name, as something to begin from."""
+    from .deploy.load import load
+    from .training.start import make_start
+
+    loaded = load(weights)
+    return make_start(loaded.reference, loaded.spec, loaded.network.state_dict(), loaded.labels)

@@ -17,7 +17,7 @@ import torch
 
 from mobilenets.api import train
 from mobilenets.errors import UserError
-from mobilenets.training import checkpoint, session, trainer
+from mobilenets.training import checkpoint, epochs, session
 from mobilenets.training.run import BEST, EVALUATION, LAST, METRICS, open_run
 
 SETTINGS: dict[str, Any] = {
@@ -93,15 +93,15 @@ def test_a_second_call_prints_the_finished_result(straight: Path, shapes: Path) 
     assert (straight / LAST).stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("target", ["save", "save_best", "_score", "_evaluate", "write_report", "write_text"])
+@pytest.mark.parametrize("target", ["save", "save_best", "score", "evaluate", "write_report", "write_text"])
 @pytest.mark.parametrize("call", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_stopped_at_any_write_it_ends_with_the_same_numbers(
     straight: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, call: int
 ) -> None:
     """The process dies just before the given write for the `call`-th time; the same command then finishes."""
-    owner: Any = {"save": session.Session, "save_best": session.Session}.get(target, trainer._Training)
+    owner: Any = {"save": session.Session, "save_best": session.Session}.get(target, epochs.Training)
     if target in ("write_report", "write_text"):
-        owner = trainer
+        owner = epochs
     original, count = getattr(owner, target), 0
 
     class Killed(BaseException):

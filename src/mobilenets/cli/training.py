@@ -14,7 +14,12 @@ def train(
     /,
     *,
     out: Path,
-    model: str = "mobilenet_v3_small",
+    model: str | None = None,
+    weights: str | None = None,
+    freeze: str | None = None,
+    layer_decay: float | None = None,
+    unfreeze: float | None = None,
+    norm_stats: Literal["train", "keep", "refresh"] | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
     resolution: int | None = None,
@@ -46,10 +51,15 @@ def train(
     Args:
         data: class folders, lists, a CSV file, or a .zip or .tar of these
         out: folder of the Run; made where it is missing
-        model: architecture; see `mobilenets models`
+        model: architecture, see `mobilenets models`; mobilenet_v3_small, or the weights' own
+        weights: begin from these: a run, a bundle, a published file or a name of `mobilenets weights list`
+        freeze: with weights: none; all: the classifier alone trains; c1 to c5: blocks up to there keep their weights
+        layer_decay: with weights: learning rate times this for each block from the head down, above 0 to 1
+        unfreeze: with weights: the head trains alone, blocks thaw from the top up to this part of the training, 0 to 1
+        norm_stats: with weights: BatchNorm trains, keeps the weights' statistics, or keeps some refreshed on this data
         epochs: passes over the training images; the recipe's own where left out
         minutes: time to train in minutes, the learning rate's schedule included; with epochs, whichever ends first
-        resolution: side of the square input in pixels, 32 or more
+        resolution: side of the square input in pixels, 32 or more; with weights theirs, or less for small images
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         batch_size: images in a step
@@ -62,7 +72,7 @@ def train(
         mixup: alpha of mixup's Beta distribution; 0 for none
         cutmix: alpha of cutmix's Beta distribution; 0 for none
         seed: of the weights, the order and the augmentation
-        recipe: all settings that are not given: default, small_pictures, strong, sgd; auto goes by the resolution
+        recipe: all settings not given: default, small_pictures, strong, sgd, transfer; auto goes by weights, resolution
         labels: which label column to learn where the data has several
         device: where to train; auto takes a GPU where there is one
         precision: bfloat16 computes in half the bits where the device does so faster; weights stay float32
@@ -75,6 +85,11 @@ def train(
         data,
         out=out,
         model=model,
+        weights=weights,
+        freeze=freeze,
+        layer_decay=layer_decay,
+        unfreeze=unfreeze,
+        norm_stats=norm_stats,
         epochs=epochs,
         minutes=minutes,
         resolution=resolution,
@@ -101,6 +116,8 @@ def train(
     def show() -> None:
         report, best = result["report"], result["best"]
         output.line(f"run          {result['run']}")
+        if result["weights"]:
+            output.line(f"began from   {result['weights']['weights']}; classifier: {result['weights']['classifier']}")
         output.line(f"selected     epoch {best['epoch']} of {result['epochs']}, {_score(best, 'val_')} (selection)")
         output.line(f"top-1        {_score(report)} ({report['split']})")
         output.line(f"time         {result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")

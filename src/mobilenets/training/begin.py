@@ -23,8 +23,10 @@ from ..data.dataset import Dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles
 from ..errors import UserError
+from .freeze import first_trained
 from .recipe import Changes, Recipe
 from .run import LABELS, RECIPE, SPEC, is_run, read_json
+from .start import Start, classifier_note, kept_rows
 
 SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
 
@@ -34,7 +36,7 @@ class Arguments:
     """What a user asked of `train`; the same arguments again go on with the same Run."""
 
     data: str
-    model: str
+    model: str | None  # None: the weights' own
     labels: str | None
     minutes: float | None
     resolution: int | None
@@ -45,6 +47,8 @@ class Arguments:
     changes: Changes
     device: str
     precision: str
+    weights: str | None = None
+    weights_sha256: str | None = None  # of what the weights were, see `start.make_start`
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data: the changes stand beside the rest, under the names of the command line."""
@@ -63,6 +67,11 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
         now = json.loads(json.dumps(arguments.to_json()))
         for name in now:
             if before.get(name) != now[name]:
+                if name == "weights_sha256" and before.get("weights") == now["weights"]:
+                    raise UserError(
+                        f"the weights {now['weights']} changed since {run} was begun: restore them, choose another "
+                        "--out, or --restart"
+                    )
                 raise UserError(
                     f"{run} was trained with {name} {before.get(name)!r}, now {now[name]!r}: "
                     "use the same arguments to go on, another --out, or --restart"
@@ -77,6 +86,7 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
 
 def make_spec(arguments: Arguments, dataset: Dataset) -> Spec:
     """The network that was asked for, with the data's classes; for small pictures with fewer strides."""
+    assert arguments.model is not None, "a training without weights names its model"
     settings: dict[str, Any] = {
         "width": arguments.width,
         "resolution": arguments.resolution,
@@ -108,7 +118,13 @@ def describe(spec: Spec, dataset: Dataset, parts: Roles) -> None:
 
 
 def write_beginning(
-    run: Path, arguments: Arguments, spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe
+    run: Path,
+    arguments: Arguments,
+    spec: Spec,
+    dataset: Dataset,
+    parts: Roles,
+    recipe: Recipe,
+    start: Start | None = None,
 ) -> None:
     """Writes what is known before training; on a resume checks that the data is still the same."""
     mark = fingerprint(dataset)
@@ -130,6 +146,7 @@ def write_beginning(
             "task": "classify",
             "arguments": arguments.to_json(),
             "recipe": recipe.to_json(),
+            "start": None if start is None else describe_start(start, spec, dataset, recipe),
             "data": {
                 "path": str(Path(arguments.data)),
                 "fingerprint": mark,
@@ -144,6 +161,27 @@ def write_beginning(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+
+
+def describe_start(start: Start, spec: Spec, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """What a Run keeps of the weights that it begins from: which, what became of them, and what of them trains."""
+    tuning = recipe.tuning
+    assert tuning is not None
+    names = [c.name for c in dataset.classes]
+    norm = {"train": "trains", "keep": "statistics kept", "refresh": "statistics of the training images, kept"}
+    put_back = start.folded and spec.norm.kind == "batch"
+    return {
+        "weights": start.name,
+        "sha256": start.sha256,
+        "model": start.spec.name,
+        "resolution": start.spec.resolution,
+        "classes": start.spec.head.classes,
+        "classifier": classifier_note(start, len(names), kept_rows(start, names)),
+        "frozen": tuning.freeze,
+        "frozen_blocks": first_trained(spec, tuning.freeze),
+        "blocks": len(spec.blocks),
+        "batch_norm": "folded in" if spec.norm.kind == "none" else norm[tuning.norm_stats] + ", put back" * put_back,
+    }
 
 
 def _label(label: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..data.augment import erase_, mix
 from ..data.loader import Batch, Loader
 from ..errors import UserError
 from ..tasks.classify import classification_loss, soft_targets
+from .freeze import Freezing
 from .optimise import Average, learning_rate
 from .recipe import Recipe
 
@@ -25,7 +26,7 @@ class EpochResult:
     """What an epoch of training gave. `finished` is false when `keep_going` ended it early."""
 
     loss: float
-    lr: float
+    lr: float | None  # None: no steps down a gradient
     steps: int
     images: int
     seconds: float
@@ -58,9 +59,11 @@ def train_epoch(
     keep_going: Callable[[], bool],
     device: torch.device,
     bfloat16: bool = False,
+    freezing: Freezing | None = None,
 ) -> EpochResult:
     """Trains for one epoch. `progress(step)` gives the part of the whole training done, 0...1.
 
+    `freezing` says which parts train when; None: all of it.
     `bfloat16` runs the forward and backward pass under autocast; weights, loss and scoring stay float32.
     `on_step(step, loss, images_per_second)` is told after each step. Raises UserError on a loss that is not finite.
     """
@@ -68,13 +71,17 @@ def train_epoch(
     torch.manual_seed(_mixed(loader.seed, epoch))  # dropout repeats after a resume
     rng = np.random.default_rng((loader.seed, epoch, 1))  # erasing and mixing
     total, steps, lr = 0.0, 0, 0.0
+    first = -1
     started = time.perf_counter()
     for batch in loader.epoch(epoch):
         if not keep_going():
             break
-        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, progress(steps))
+        done = progress(steps)
+        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done)
         for group in optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["scale"]
+        if freezing is not None and first != freezing.first(done):
+            first = freezing.apply_(done)
         images, targets = prepare(batch, recipe, classes, normalise, rng, device)
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):

@@ -9,17 +9,39 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .recipe import Optimiser, Schedule
+from ..nn.network import Network
+from .freeze import first_trained
+from .recipe import Optimiser, Schedule, Tuning
 
 
-def make_optimiser(network: nn.Module, settings: Optimiser) -> Optimizer:
-    """The optimiser; parameters of one dimension (BatchNorm, biases, layer scale) have no weight decay."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
+def make_optimiser(network: Network, settings: Optimiser, tuning: Tuning | None = None) -> Optimizer:
+    """The optimiser; parameters of one dimension (BatchNorm, biases, layer scale) have no weight decay.
+
+    With `tuning` blocks that never train are left out, and each group has `scale`: what the learning rate is
+    multiplied by there, `layer_decay` to the power of the block's distance from the head, `head_lr` in the head.
+    """
+    groups = []
+    for scale, parameters in _scaled(network, tuning):
+        decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups.append({"params": decayed, "weight_decay": settings.weight_decay, "scale": scale})
+        groups.append({"params": free, "weight_decay": 0.0, "scale": scale})
+    groups = [group for group in groups if group["params"]]
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, foreach=True)
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True, foreach=True)
+
+
+def _scaled(network: Network, tuning: Tuning | None) -> list[tuple[float, list[nn.Parameter]]]:
+    """The parameters that ever train, gathered by the factor of their learning rate."""
+    if tuning is None:
+        return [(1.0, list(network.parameters()))]
+    by_scale: dict[float, list[nn.Parameter]] = {}
+    blocks = len(network.blocks)
+    for index in range(first_trained(network.spec, tuning.freeze), blocks):
+        scale = tuning.layer_decay ** (blocks - index)
+        by_scale.setdefault(scale, []).extend(network.blocks[index].parameters())
+    by_scale.setdefault(tuning.head_lr, []).extend(network.head.parameters())
+    return list(by_scale.items())
 
 
 def learning_rate(peak: float, schedule: Schedule, progress: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..data.augment import Augmentation
 from ..errors import UserError
@@ -30,9 +30,37 @@ class Schedule:
     final: float = 0.0
 
 
+NormStats = Literal["train", "keep", "refresh"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a training treats the weights that it begins from.
+
+    `freeze`: `none`; a tap (`c1` ... `c5`), up to which blocks keep weights and BatchNorm statistics; `all`: the whole
+    network but the classifier, which is then fitted to cached features. `layer_decay` D: the learning rate times D for
+    each block from the head down. `unfreeze` P: the head trains alone, then block after block thaws from the top, all
+    by the part P of the training; 0: all from the start. `norm_stats`: BatchNorm trains as usual, keeps the statistics
+    of the weights, or keeps statistics that are estimated once on the training images. `norm_momentum` is torch's, for
+    the training alone. `head_lr` times the learning rate is the head's. `probe`: a fresh classifier begins as the best
+    one on the features of the weights (Kumar et al. 2022, "Fine-tuning can distort pretrained features").
+    """
+
+    freeze: str = "none"
+    layer_decay: float = 1.0
+    unfreeze: float = 0.0
+    norm_stats: NormStats = "train"
+    norm_momentum: float | None = None  # None: the network's own
+    head_lr: float = 1.0
+    probe: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All settings of a training. `ema_epochs` is the length over which weights are averaged, in epochs; 0: none."""
+    """All settings of a training. `ema_epochs` is the length over which weights are averaged, in epochs; 0: none.
+
+    `tuning` is None where a training begins from random weights.
+    """
 
     name: str
     epochs: int = 60
@@ -44,6 +72,7 @@ class Recipe:
     ema_epochs: float = 1.0
     train_resolution: float = 1.0  # of the network's resolution; less is quicker, see `default`
     store: float = 1.15  # decoded images are kept at this multiple of the resolution
+    tuning: Tuning | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -90,13 +119,37 @@ def small_pictures() -> Recipe:
     return Recipe(name="small_pictures", augmentation=Augmentation(scale=(0.5, 1.0), colour=0.3))
 
 
+def transfer() -> Recipe:
+    """From weights that have learnt something else: what training with --weights does by itself.
+
+    Command: `mobilenets train DATA --weights WEIGHTS --out RUN`. A fresh classifier is fitted to the features first, so
+    that the first steps do not shake what the network knows; then everything trains at a low learning rate, warmed up,
+    with averaged weights. benchmarks/transfer.py compares it with the other ways, docs/decisions.md has the table.
+    """
+    return Recipe(
+        name="transfer",
+        batch_size=32,
+        optimiser=Optimiser(lr=1e-3, weight_decay=0.05),
+        schedule=Schedule(warmup=0.1),
+        augmentation=Augmentation(rotate=15.0, colour=0.3, hue=0.02, grey=0.05),
+        train_resolution=0.875,
+        tuning=Tuning(probe=True, norm_momentum=0.1),
+    )
+
+
+def transfer_epochs(images: int) -> int:
+    """Passes over that many training images that fine-tuning takes: 20,000 images in all, 8 to 40 passes."""
+    return min(max(round(20_000 / max(images, 1)), 8), 40)
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "default": default,
     "small_pictures": small_pictures,
     "strong": strong,
     "sgd": sgd,
+    "transfer": transfer,
 }
-AUTO = "auto"  # small_pictures up to SMALL pixels, default above
+AUTO = "auto"  # transfer with weights; else small_pictures up to SMALL pixels, default above
 SMALL = 48
 
 
@@ -114,15 +167,23 @@ class Changes:
     randaugment: int | None = None
     mixup: float | None = None
     cutmix: float | None = None
+    freeze: str | None = None
+    layer_decay: float | None = None
+    unfreeze: float | None = None
+    norm_stats: str | None = None
 
 
-def choose_recipe(name: str, resolution: int, changes: Changes) -> Recipe:
-    """The recipe of that name, or the one that fits the resolution for `auto`, with the changes made.
+TUNED = ("freeze", "layer_decay", "unfreeze", "norm_stats")  # changes that go with weights alone
 
-    Raises UserError, naming the value and what is allowed.
+
+def choose_recipe(name: str, resolution: int, changes: Changes, *, weights: bool = False) -> Recipe:
+    """The recipe of that name, or the one that fits for `auto`, with the changes made.
+
+    `weights`: the training begins from some; `tuning` is set then, whatever the recipe. Raises UserError, naming the
+    value and what is allowed.
     """
     if name == AUTO:
-        name = "small_pictures" if resolution <= SMALL else "default"
+        name = "transfer" if weights else "small_pictures" if resolution <= SMALL else "default"
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; allowed: {AUTO}, {', '.join(RECIPES)}")
     _check(changes)
@@ -130,15 +191,26 @@ def choose_recipe(name: str, resolution: int, changes: Changes) -> Recipe:
     if changes.optimizer is not None and changes.optimizer != recipe.optimiser.name:
         other = default() if changes.optimizer == "adamw" else sgd()
         recipe = replace(recipe, optimiser=other.optimiser)
+    if weights and resolution <= SMALL:
+        recipe = replace(recipe, augmentation=small_pictures().augmentation)
     return replace(
         recipe,
+        tuning=_tuning(recipe.tuning or Tuning(), changes) if weights else None,
         optimiser=_with(recipe.optimiser, changes, ("lr", "weight_decay")),
         augmentation=_with(recipe.augmentation, changes, ("flip", "randaugment", "mixup", "cutmix")),
         **_given(changes, ("epochs", "batch_size", "label_smoothing")),
     )
 
 
+def _tuning(tuning: Tuning, changes: Changes) -> Tuning:
+    if changes.freeze == "all" and changes.norm_stats is None:
+        tuning = replace(tuning, norm_stats="keep")  # nothing is trained that could move them
+    return replace(tuning, **_given(changes, TUNED))
+
+
 def _check(changes: Changes) -> None:
+    if changes.norm_stats not in (None, *get_args(NormStats)):
+        raise UserError(f"unknown norm stats {changes.norm_stats!r}; allowed: {', '.join(get_args(NormStats))}")
     if changes.optimizer not in (None, "adamw", "sgd"):
         raise UserError(f"unknown optimizer {changes.optimizer!r}; allowed: adamw, sgd")
     bounds: dict[str, tuple[Callable[[float], bool], str]] = {
@@ -150,6 +222,8 @@ def _check(changes: Changes) -> None:
         "randaugment": (lambda v: 0 <= v <= 10, "0 (none) to 10 operations"),
         "mixup": (lambda v: 0 <= v <= 10, "0 (none) to 10"),
         "cutmix": (lambda v: 0 <= v <= 10, "0 (none) to 10"),
+        "layer_decay": (lambda v: 0 < v <= 1, "above 0 and at most 1 (none)"),
+        "unfreeze": (lambda v: 0 <= v <= 1, "0 (all from the start) to 1"),
     }
     for name, (fits, allowed) in bounds.items():
         value = getattr(changes, name)

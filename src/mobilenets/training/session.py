@@ -24,10 +24,13 @@ from .run import BEST, LAST
 
 @dataclass
 class Session:
-    """The state of a training after `epoch` whole epochs. `best` is the history's row that was selected."""
+    """The state of a training after `epoch` whole epochs. `best` is the history's row that was selected.
+
+    `optimiser` is None where a classifier is fitted to cached features.
+    """
 
     network: Network
-    optimiser: Optimizer
+    optimiser: Optimizer | None
     average: Average | None
     epoch: int = 0
     elapsed: float = 0.0
@@ -40,7 +43,8 @@ class Session:
     def save(self, run: Path) -> None:
         """Writes the whole state to the Run, all or nothing."""
         tensors = with_prefix("network", self.network.state_dict())
-        tensors |= with_prefix("optimiser", optimiser_tensors(self.optimiser))
+        if self.optimiser is not None:
+            tensors |= with_prefix("optimiser", optimiser_tensors(self.optimiser))
         header = {
             "epoch": self.epoch,
             "elapsed": self.elapsed,
@@ -66,7 +70,8 @@ class Session:
         """Takes over the state that `save` wrote. Raises UserError when it is corrupt or of another network."""
         tensors, header = load_tensors(run / LAST)
         load_network_(self.network, under_prefix("network", tensors), run / LAST)
-        load_optimiser_(self.optimiser, under_prefix("optimiser", tensors))
+        if self.optimiser is not None:
+            load_optimiser_(self.optimiser, under_prefix("optimiser", tensors))
         if self.average is not None:
             saved = under_prefix("average", tensors)
             for name, value in self.average.values.items():  # in the network's order, which a file does not keep

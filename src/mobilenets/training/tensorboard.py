@@ -27,7 +27,7 @@ class Events:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=name, simple_value=float(row[name])) for name in SCALARS]
+        values = [Summary.Value(tag=name, simple_value=float(row[name])) for name in SCALARS if name in row]
         self.writer.add_event(Event(step=row["epoch"], wall_time=wall_time, summary=Summary(value=values)))
         self.writer.flush()
 

@@ -47,6 +47,31 @@ def data(facts: Facts) -> Markup:
     )
 
 
+def start(facts: Facts) -> Markup | None:
+    """The section of the weights that the training began from; None where they were random."""
+    known = facts.recipe.get("start")
+    if not known:
+        return None
+    blocks, frozen = known.get("blocks", 0), known.get("frozen_blocks", 0)
+    kept = (
+        "none"
+        if not frozen
+        else f"{frozen} of {blocks} blocks" + (", the classifier alone trained" * (frozen == blocks))
+    )
+    short: list[tuple[Child, Child]] = [
+        ("Network", str(known.get("model", ABSENT))),
+        ("Their resolution", f"{known.get('resolution', ABSENT)} px"),
+        ("Classifier", str(known.get("classifier", ABSENT))),
+        ("Frozen", kept),
+        ("BatchNorm", str(known.get("batch_norm", ABSENT))),
+    ]
+    long: list[tuple[Child, Child]] = [
+        ("Weights", tag("code", str(known.get("weights", ABSENT)))),
+        ("SHA-256 of their numbers", tag("code", str(known.get("sha256", ABSENT)))),
+    ]
+    return section("start", "Weights it began from", tag("div.card", terms(short), terms(long, "terms.long")))
+
+
 def settings(facts: Facts) -> Markup:
     """The section of the recipe: every setting, in the groups of the recipe."""
     groups: dict[str, dict[str, Any]] = {"training": {}}
@@ -97,7 +122,7 @@ def command(facts: Facts) -> str:
     arguments = facts.arguments
     words = ["mobilenets", "train", str(arguments.get("data", facts.data.get("path", "DATA")))]
     for key, value in arguments.items():
-        if key != "data" and value is not None:
+        if key not in ("data", "weights_sha256") and value is not None:
             words += ["--" + key.replace("_", "-"), _value(value) if isinstance(value, bool) else str(value)]
     return shlex.join([*words, "--out", os.fspath(facts.path)])
 

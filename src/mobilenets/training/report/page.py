@@ -14,7 +14,7 @@ from .curves import curves
 from .facts import Facts, read_facts
 from .html import Child, Markup, join, tag
 from .mistakes import mistakes
-from .origin import data, reproduce, settings
+from .origin import data, reproduce, settings, start
 from .verdict import data_name, heading, verdict
 
 PARTS = (
@@ -24,6 +24,7 @@ PARTS = (
     ("mistakes", "Mistakes", mistakes),
     ("cost", "Cost", costs),
     ("data", "Data", data),
+    ("start", "Start", start),
     ("settings", "Settings", settings),
     ("reproduce", "Reproduce", reproduce),
 )
