@@ -110,6 +110,8 @@ def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
         found = _folder(name, path)
     elif path.exists():
         found = _file(name, path)
+    elif "." in name and os.sep not in name:
+        found = _catalogued(name)
     else:
         found = _architecture(name, random=random)
     say(f"{name}: {found.recognised}")
@@ -179,8 +181,19 @@ def _file(name: str, path: Path) -> Loaded:
     raise UserError(f"{name}: a file that lies in no bundle and holds no weights; a network is {ACCEPTED}")
 
 
+def _catalogued(name: str) -> Loaded:
+    """Published weights by their name in the catalogue: from the cache, or downloaded."""
+    from ..weights.catalog import find
+
+    try:
+        find(name)
+    except UserError as error:
+        raise UserError(f"{name}: no such file or folder{_near(Path(name))}, and {error}") from None
+    return _weights(name, Path(name))
+
+
 def _weights(name: str, path: Path) -> Loaded:
-    """A published file, run by torch as our network."""
+    """Published weights, run by torch as our network."""
     from ..weights.convert import provenance
     from ..weights.formats import read_weights
     from ..weights.normalise import class_labels

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from .catalog import PublishedWeights, find
 from .graph import Source
+from .hub import fetch
 from .normalise import normalised_source, with_normalisation, with_usual_crop
 from .recognise import recognise
 from .recognised import Recognised
@@ -43,18 +45,28 @@ def read_weights(
     backbone: bool = False,
     normalise: str | None = None,
 ) -> Published:
-    """The network in a published file (or the two parts of one).
+    """The network in a published file (or the two parts of one), or of that name in the catalogue.
 
     `architecture` is the library's own name for files that hold tensors alone; `normalise` names what a file leaves
     open (half, unit, imagenet, raw). Raises UserError, one line, for what is missing, damaged, unsafe or unknown.
     """
+    if not 1 <= len(paths) <= 2:
+        raise UserError(f"{len(paths)} files named; a network has one, or two parts")
     files = tuple(Path(path) for path in paths)
+    if len(files) == 1 and not files[0].exists() and len(files[0].parts) == 1:
+        entry = _catalogued(str(files[0]))
+        files, architecture = (fetch(entry),), architecture or entry.model
     for path in files:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-    if not 1 <= len(files) <= 2:
-        raise UserError(f"{len(files)} files named; a network has one, or two parts")
     return _read(files, _Wishes(architecture, backbone, normalise))
+
+
+def _catalogued(name: str) -> PublishedWeights:
+    try:
+        return find(name)
+    except UserError as error:
+        raise UserError(f"{name}: no such file or folder, and {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
