@@ -29,6 +29,9 @@ def load_model(path: Path) -> Any:
         raise UserError(f"{path}: not an ONNX model, or one that is cut off ({one_line(error)})") from None
     if not model.graph.node or not model.opset_import:
         raise UserError(f"{path}: not an ONNX model, or an empty one: no operators in it")
+    names = [name for node in model.graph.node for name in (node.op_type, node.domain, *node.input, *node.output)]
+    if not all(isinstance(name, str) for name in names):  # protobuf gives bytes where they are no UTF-8
+        raise UserError(f"{path}: not an ONNX model, or a damaged one: names that are no text")
     if model.graph.sparse_initializer:
         raise UserError(f"{path}: sparse weights, which are not read")
     _check_external(model, path, LIMIT_BYTES - size)

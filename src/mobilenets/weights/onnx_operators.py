@@ -47,7 +47,12 @@ def _node(t: Translation, call: Call, first: bool) -> Node:
     """`other` for an operator that is not in the table, that acts on no value, or whose further outputs are used."""
     function = _OPERATORS.get(call.kind)
     idle = not call.given(0) or (call.value(0) is not None and call.kind not in _OF_TWO)
-    return call.other() if function is None or idle or not first else function(t, call)
+    if function is None or idle or not first:
+        return call.other()
+    try:
+        return function(t, call)
+    except (ValueError, TypeError, IndexError) as error:
+        raise UserError(f"{t.where}: {call.kind} {call.name!r} has attributes that do not fit it") from error
 
 
 _OF_TWO = ("Add", "Sub", "Mul", "Div", "Max", "Min")  # of which either may be a constant
