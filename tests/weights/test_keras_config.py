@@ -123,9 +123,9 @@ def test_hard_sigmoid_changed_with_keras_3() -> None:
     config = {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
     ops = {
         version: graph_of(config, lambda path: {}, (), where="x", version=version).nodes[0].op
-        for version in ("2.15.0", "3.0.0")
+        for version in ("2.15.0", "tfjs-layers 4.22.0", "", "3.0.0")
     }
-    assert ops == {"2.15.0": "other", "3.0.0": "act"}
+    assert ops == {"2.15.0": "other", "tfjs-layers 4.22.0": "other", "": "other", "3.0.0": "act"}
 
 
 # Layers one by one ------------------------------------------------------------------------------------------------
@@ -316,6 +316,11 @@ def test_models_of_other_forms(v1: Path, tmp_path: Path) -> None:
     own = copy.deepcopy(config) | {"class_name": "MyModel"}
     path = rewritten(v1, tmp_path / "own.keras", config_json=json.dumps(own).encode())
     assert "a model of class 'MyModel'" in refusal(path)
+    nested: dict[str, Any] = config
+    for depth in range(400):
+        nested = {"class_name": "Sequential", "config": {"name": f"s{depth}", "layers": [nested]}}
+    path = rewritten(v1, tmp_path / "nested.keras", config_json=json.dumps(nested).encode())
+    assert "broken (RecursionError" in refusal(path)
     lost = copy.deepcopy(config)
     del lost["config"]["layers"][4]
     path = rewritten(v1, tmp_path / "lost.keras", config_json=json.dumps(lost).encode())

@@ -44,7 +44,7 @@ def graph_of(
         shape = _input_shape(config)
         start = translator.begin("input", shape)
         outputs = _Walk(translator, where).model(config, (), (start,))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{where}: the model configuration is broken ({type(error).__name__}: {error})") from None
     height, width = translator.sizes[start] or (0, 0)
     return Graph(

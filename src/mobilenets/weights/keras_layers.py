@@ -53,7 +53,8 @@ class Translator:
         self, weights: Callable[[Path], dict[str, Stored]], *, where: str, version: str, channels_first: bool
     ) -> None:
         self.weights, self.where, self.channels_first = weights, where, channels_first
-        self.keras_2 = version.split(".")[0] in ("1", "2")
+        major = version.split(".")[0]
+        self.keras_2 = not major.isdigit() or int(major) < 3  # TF.js calls itself "tfjs-layers 4.2" and is Keras 2
         self.nodes: list[Node] = []
         self.sizes: dict[str, Size] = {}
         self.set_aside: dict[str, str] = {}

@@ -49,8 +49,9 @@ def logits_model(model: Any) -> Any:
 def answers(model: Any, images: np.ndarray) -> np.ndarray:
     """What the model gives for float32 images (N, H, W, C): (N, outputs) float32; a feature map is averaged."""
     keras = import_keras()
-    found = model(np.ascontiguousarray(images, np.float32), training=False)
-    values = np.asarray(keras.ops.convert_to_numpy(found), np.float32)
+    with quiet_keras():
+        found = model(np.ascontiguousarray(images, np.float32), training=False)
+        values = np.asarray(keras.ops.convert_to_numpy(found), np.float32)
     return values.mean((1, 2)) if values.ndim == 4 else values
 
 
