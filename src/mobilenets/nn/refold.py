@@ -83,15 +83,14 @@ def _is_normalised(layer: ConvNormAct) -> bool:
 
 def _measure(network: Network, names: Iterable[str], images: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and variance of each named convolution's output per channel, bias included, float32."""
-    sums: dict[str, list[Tensor]] = {}
+    moments: dict[str, tuple[int, Tensor, Tensor]] = {}  # count, mean, sum of squared distances from it
 
     def listen(name: str) -> None:
         def add(_: nn.Module, __: object, output: Tensor) -> None:
-            y = output.double().transpose(0, 1).flatten(1)  # (C, N * H * W)
-            shift = sums[name][3] if name in sums else y.mean(1)  # near the mean: no cancellation in the squares
-            d = y - shift[:, None]
-            part = [torch.tensor(y.shape[1]), d.sum(1), (d * d).sum(1)]
-            sums[name] = [a + b for a, b in zip(sums[name][:3], part)] + [shift] if name in sums else [*part, shift]
+            variance, mean = torch.var_mean(output, (0, 2, 3), correction=0)
+            count = output.numel() // output.shape[1]
+            part = (count, mean.double(), count * variance.double())
+            moments[name] = _joined(moments[name], part) if name in moments else part
 
         handles.append(network.get_submodule(f"{name}.conv").register_forward_hook(add))
 
@@ -105,10 +104,13 @@ def _measure(network: Network, names: Iterable[str], images: Iterable[Tensor]) -
     finally:
         for handle in handles:
             handle.remove()
-    if not sums:
+    if not moments:
         raise UserError(f"{network.spec.name}: no images to measure its convolutions on")
-    found = {}
-    for name, (count, first, second, shift) in sums.items():
-        mean = first / count
-        found[name] = ((shift + mean).float(), (second / count - mean * mean).clamp(min=0).float())
-    return found
+    return {name: (mean.float(), (squares / count).float()) for name, (count, mean, squares) in moments.items()}
+
+
+def _joined(a: tuple[int, Tensor, Tensor], b: tuple[int, Tensor, Tensor]) -> tuple[int, Tensor, Tensor]:
+    """Count, mean and squared distances of two sets together (Chan, Golub & LeVeque 1979)."""
+    count = a[0] + b[0]
+    apart = b[1] - a[1]
+    return count, a[1] + apart * (b[0] / count), a[2] + b[2] + apart * apart * (a[0] * b[0] / count)
