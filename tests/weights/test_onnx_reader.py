@@ -187,8 +187,10 @@ class Small(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize("name", ["small", "mobilenet_v2", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    ("name", "per_channel"),
+    [("small", False), ("small", True), ("mobilenet_v2", True), ("mobilenet_v3_small", False)],
+)
 def test_int8_as_onnxruntime_writes_it(tmp_path: Path, name: str, per_channel: bool) -> None:
     """QDQ files; the quantiser leaves Clip and Relu out where rounding to the range does the same."""
     from onnxruntime import quantization
@@ -220,7 +222,7 @@ def test_int8_as_onnxruntime_writes_it(tmp_path: Path, name: str, per_channel: b
             assert np.allclose(before.weights["bias"], after.weights["bias"], atol=float(step.max()))
     if name == "small":
         _, ours, theirs = both(tmp_path / "q.onnx", count=16)
-        assert difference(ours, theirs) < 0.1
+        assert difference(ours, theirs) < 0.05
         assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.9
     else:
         assert recognise(quantised, "q").spec.name == recognise(source, "a").spec.name
