@@ -46,7 +46,7 @@ def renamed(
 ) -> dict[str, np.ndarray]:
     """`state` under the other library's names, in its `shapes` where they are given."""
     return {
-        names[own]: np.ascontiguousarray(state[own].reshape(shapes.get(own, shape)))
+        names[own]: np.array(state[own], order="C").reshape(shapes.get(own, shape))
         for own, shape in tensor_shapes(spec).items()
     }
 

@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +155,18 @@ def _weigh_zip(file: Path) -> None:
         )
     if "data.pkl" not in names:
         raise UserError(f"{file}: a zip that is no file of torch.save; allowed is a state dict (model.state_dict())")
+    _check_sums(file)
+
+
+def _check_sums(file: Path) -> None:
+    """Raises UserError unless each record has its checksum: torch reads stored records without looking at it."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, zlib.error) as error:
+        raise UserError(f"{file}: a PyTorch file that is cut or damaged ({_one_line(error)})") from None
+    if damaged is not None:
+        raise UserError(f"{file}: a PyTorch file that is cut or damaged (the checksum of {damaged} does not fit)")
 
 
 def _unpickled(file: Path) -> Any:

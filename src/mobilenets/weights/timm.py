@@ -183,15 +183,18 @@ def _facts(
 def _same_network(spec: Spec, names: Mapping[str, str]) -> TimmNetwork:
     """timm's network that does what `spec` does but for settings that timm takes. Raises UserError."""
     shapes = expected_shapes(spec, names)
-    why = "no width gives these channels"
+    reasons = []
     for network in sorted(_candidates(), key=lambda network: _settings(spec, network.spec)):
         reference = _adapted(network.spec, shapes)
-        if reference.generation != spec.generation or faults(shapes, expected_shapes(reference, timm_names(reference))):
+        if [block.kind for block in reference.blocks] != [block.kind for block in spec.blocks]:
+            continue
+        if faults(shapes, expected_shapes(reference, timm_names(reference))):
             continue
         reason = difference(spec, reference)
         if not reason:
             return network
-        why = f"{reason} in timm's {network.name}"
+        reasons.append(f"{reason} in timm's {network.name}")
+    why = reasons[0] if reasons else "no width gives these channels"
     raise UserError(f"{spec.name}: timm has no such network: {why}")
 
 

@@ -142,8 +142,13 @@ def published(name: str) -> TimmNetwork:
     return TimmNetwork(name=name, spec=spec)
 
 
-def at_widths() -> Iterator[TimmNetwork]:
+@cache
+def at_widths() -> tuple[TimmNetwork, ...]:
     """What timm's generators make at widths 0.25, 0.3 ... 1.4, the papers' own rounding included."""
+    return tuple(_at_widths())
+
+
+def _at_widths() -> Iterator[TimmNetwork]:
     for ours in _GENERATORS:
         for width in WIDTHS:
             for settings in _variants(ours, width):
