@@ -154,7 +154,7 @@ def round_trip(spec: Spec, path: Path) -> tuple[Spec, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("width", [0.25, 0.5, 1.0, 1.4])
+@pytest.mark.parametrize("width", [0.35, 1.0])
 @pytest.mark.parametrize(
     "architecture", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"]
 )
