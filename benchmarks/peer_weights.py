@@ -34,9 +34,10 @@ from torch import nn
 from mobilenets.errors import UserError
 from mobilenets.nn.network import build_network
 from mobilenets.weights import timm as timm_weights
-from mobilenets.weights import timm_networks, torchvision_dense
 from mobilenets.weights import torchvision as torchvision_weights
 from mobilenets.weights.recognised import Recognised
+from mobilenets.weights.timm import networks as timm_networks
+from mobilenets.weights.torchvision import dense as torchvision_dense
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "peer_weights.csv"

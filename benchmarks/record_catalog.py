@@ -30,8 +30,8 @@ from typing import Any
 
 from mobilenets.arch.cost import cost
 from mobilenets.arch.registry import create_spec, name_with_width
-from mobilenets.weights import timm_networks
 from mobilenets.weights.catalog import PublishedWeights
+from mobilenets.weights.timm import networks as timm_networks
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "mobilenets" / "weights"

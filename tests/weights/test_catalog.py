@@ -14,8 +14,8 @@ import mobilenets
 from mobilenets.arch.cost import cost
 from mobilenets.arch.registry import ARCHITECTURES, create_spec, parse_name
 from mobilenets.errors import UserError
-from mobilenets.weights import timm_networks
 from mobilenets.weights.catalog import LIBRARIES, PublishedWeights, catalogue, find, matching, of_architecture
+from mobilenets.weights.timm import networks as timm_networks
 
 ENTRIES = list(catalogue().values())
 PUBLISHED = Path(mobilenets.__file__).parent / "arch" / "published"

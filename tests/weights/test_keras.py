@@ -18,7 +18,7 @@ from mobilenets.arch.spec import Spec
 from mobilenets.nn.network import build_network
 from mobilenets.weights.graph import Graph, Source
 from mobilenets.weights.keras import matches, open_reference, read
-from mobilenets.weights.keras_runtime import import_keras
+from mobilenets.weights.keras.runtime import import_keras
 from mobilenets.weights.recognise import recognise
 from mobilenets.weights.recognised import Recognised
 

@@ -16,8 +16,8 @@ from keras_zoo import KERAS_NOTICE, application, disturb_, pixels, relative, run
 from mobilenets.errors import UserError
 from mobilenets.weights.graph import Graph, Source
 from mobilenets.weights.keras import matches, open_reference, read
-from mobilenets.weights.keras_config import graph_of
-from mobilenets.weights.keras_modern import modernised
+from mobilenets.weights.keras.config import graph_of
+from mobilenets.weights.keras.modern import modernised
 
 pytestmark = pytest.mark.filterwarnings(KERAS_NOTICE)
 

@@ -19,7 +19,7 @@ from mobilenets.errors import UserError
 from mobilenets.nn.network import build_network
 from mobilenets.weights.graph import Source
 from mobilenets.weights.keras import read
-from mobilenets.weights.keras_out import to_keras
+from mobilenets.weights.keras.out import to_keras
 from mobilenets.weights.recognise import recognise
 from mobilenets.weights.recognised import Recognised
 

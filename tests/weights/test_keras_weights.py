@@ -16,8 +16,8 @@ from mobilenets.arch.spec import Spec
 from mobilenets.errors import UserError
 from mobilenets.nn.network import build_network
 from mobilenets.weights.keras import read
-from mobilenets.weights.keras_layouts import to_keras, to_torch
-from mobilenets.weights.keras_names import Entry, entries
+from mobilenets.weights.keras.layouts import to_keras, to_torch
+from mobilenets.weights.keras.names import Entry, entries
 from mobilenets.weights.recognised import Recognised
 
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}

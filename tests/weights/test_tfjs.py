@@ -493,7 +493,7 @@ def test_the_hard_sigmoid_of_keras_2_and_of_tensorflow_js_is_another(version: st
 
 def test_shards_larger_than_the_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = v1_graph(Weights()).write(tmp_path)
-    monkeypatch.setattr("mobilenets.weights.tfjs_shards.SHARDS_LIMIT", 100)
+    monkeypatch.setattr("mobilenets.weights.tfjs.shards.SHARDS_LIMIT", 100)
     with pytest.raises(UserError, match="up to 100 are read"):
         tfjs.read(path)
 

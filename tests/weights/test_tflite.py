@@ -23,9 +23,9 @@ from mobilenets.data.preprocess import resize_and_crop
 from mobilenets.errors import UserError
 from mobilenets.weights import tflite
 from mobilenets.weights.graph import Graph, Node, Normalisation, Source
-from mobilenets.weights.tflite_operators import translate
-from mobilenets.weights.tflite_parser import open_model, read_bytes
-from mobilenets.weights.tflite_reference import open_head_reference
+from mobilenets.weights.tflite.operators import translate
+from mobilenets.weights.tflite.parser import open_model, read_bytes
+from mobilenets.weights.tflite.reference import open_head_reference
 
 pytest.importorskip("ai_edge_litert")
 

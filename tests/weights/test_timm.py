@@ -20,9 +20,9 @@ from mobilenets.errors import UserError
 from mobilenets.weights.names import tensor_shapes
 from mobilenets.weights.state import read_state
 from mobilenets.weights.timm import read, to_timm
-from mobilenets.weights.timm_names import timm_names
-from mobilenets.weights.timm_networks import NAMES, name_in, published
-from mobilenets.weights.timm_preprocessing import default_cfgs, find_cfg
+from mobilenets.weights.timm.names import timm_names
+from mobilenets.weights.timm.networks import NAMES, name_in, published
+from mobilenets.weights.timm.preprocessing import default_cfgs, find_cfg
 
 GOLDEN = (
     "mobilenetv1_100",

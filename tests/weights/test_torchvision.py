@@ -17,7 +17,7 @@ from mobilenets.arch.spec import Spec
 from mobilenets.errors import UserError
 from mobilenets.weights.names import tensor_shapes
 from mobilenets.weights.torchvision import matches, read, to_torchvision
-from mobilenets.weights.torchvision_networks import NAMES, network, networks, torchvision_names
+from mobilenets.weights.torchvision.networks import NAMES, network, networks, torchvision_names
 
 CLASSIFIERS = ("mobilenet_v2", "mobilenet_v3_large")
 DENSE = (  # recorded name, what it is, tensors of the backbone, tensors set aside

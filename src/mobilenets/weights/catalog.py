@@ -4,7 +4,7 @@ The tables in `published/` are written by `benchmarks/record_catalog.py` out of 
 pages; what nobody publishes stays empty. A name is `architecture.library_recipe_data`, where the architecture is ours,
 width included: `mobilenet_v3_small_075.timm_lamb_in1k`, `mobilenet_v2.torchvision_v2_in1k`,
 `mobilenet_v1_025.keras_128_in1k`, `mobilenet_v1_025.tflite_128_uint8_in1k`. The libraries' own names are understood as
-well. timm's networks that cannot be a Spec (`timm_networks.REFUSED`) are left out.
+well. timm's networks that cannot be a Spec (`timm.networks.REFUSED`) are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PublishedWeights:
 
     `model` is the library's own name of the network, which decides where a file holds tensors alone. `settings` are
     those of `create_spec` beside the architecture's name; no setting makes timm's mobilenetv1_100h and
-    mobilenetv3_large_150d, for which `timm_networks.published` does. The file is `file` in the Hugging Face repository
+    mobilenetv3_large_150d, for which `timm.networks.published` does. The file is `file` in the Hugging Face repository
     `repo`, or is fetched from `url`, as it is or as the .tflite inside a .tgz. `size_mb` is in 10^6 bytes, rounded by
     whoever published it; `sha256` may be its first digits. `classes` counts the outputs, a background class included;
     0: no classifier. `mean` and `std` are per RGB channel in 0...255, empty where the file itself states them. `top1`

@@ -106,7 +106,7 @@ def convert_out(run: str | os.PathLike[str], library: str, out: str | os.PathLik
 
         written = to_torchvision(opened.spec, state, path)
     else:
-        from .keras_out import to_keras
+        from .keras.out import to_keras
 
         written = to_keras(opened.spec, state, path)
     return {

@@ -127,7 +127,7 @@ def _from_graph(
 
 def _tflite(files: tuple[Path, ...], wishes: _Wishes) -> Published:
     from . import tflite
-    from .tflite_reference import open_head_reference, open_reference
+    from .tflite.reference import open_head_reference, open_reference
 
     first = wishes.of_graph(tflite.read(files[0]))
     if len(files) == 1:
