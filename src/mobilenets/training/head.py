@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 Part = tuple[np.ndarray, np.ndarray]  # features float32 (N, D), which may lie on disk, and labels int64 (N,)
 
-DECAYS = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)  # on weights of standardised features; strongest first
+DECAYS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)  # on weights of standardised features; strongest first
 ITERATIONS = 25  # of L-BFGS for each decay, which goes on from the one before
 CHUNK = 8192
 KEPT_BYTES = 2**29  # features up to this size are held in memory
