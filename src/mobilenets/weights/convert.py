@@ -109,6 +109,8 @@ def convert_out(run: str | os.PathLike[str], library: str, out: str | os.PathLik
         from .keras.out import to_keras
 
         written = to_keras(opened.spec, state, path)
+    for fact, value in written.get("facts", {}).items():
+        say(f"  {fact:14} {value}")
     return {
         "path": str(path),
         "sha256": written["sha256"],

@@ -160,6 +160,8 @@ def _state(path: Path, wishes: _Wishes) -> Published:
     library = torchvision if torchvision.matches(path) else timm
     if library is torchvision:
         found = torchvision.read(path, wishes.architecture, backbone=wishes.backbone)
+    elif wishes.backbone:
+        raise UserError(f"{path}: timm's files hold classifiers alone; --backbone takes the blocks out of a detector")
     else:
         found = timm.read(path, wishes.architecture)
     name = library.__name__.rpartition(".")[2]
