@@ -88,8 +88,8 @@ def test_the_run_says_what_it_began_from(straight: Path, mode: dict[str, Any], w
     start = run.recipe["start"]
     assert start["weights"] == str(weights)
     assert start["classifier"] == "3 classes -> 3, fresh"
-    assert start["frozen"] == mode.get("freeze", "none")
-    assert start["frozen_blocks"] == {"c3": 6, "all": 14}.get(mode.get("freeze", "none"), 0)
+    assert start["frozen"] == mode.get("freeze", "c3")
+    assert start["frozen_blocks"] == {"c3": 6, "all": 14}.get(mode.get("freeze", "c3"), 0)
     assert run.recipe["arguments"]["weights_sha256"] == start["sha256"]
     assert run.spec.preprocessing.mean == open_run(weights).spec.preprocessing.mean
     report = (straight / "report.html").read_text()
@@ -105,7 +105,7 @@ def test_the_run_says_what_it_began_from(straight: Path, mode: dict[str, Any], w
 def test_frozen_blocks_keep_their_weights_and_statistics(straight: Path, mode: dict[str, Any], weights: Path) -> None:
     before, _ = load_tensors(weights / BEST)
     after, _ = load_tensors(straight / LAST)
-    count = first_trained(open_run(straight).spec, mode.get("freeze", "none"))
+    count = first_trained(open_run(straight).spec, mode.get("freeze", "c3"))
     for name, tensor in before.items():
         block = int(name.split(".")[1]) if name.startswith("blocks.") else None
         own = after[f"network/{name}"]

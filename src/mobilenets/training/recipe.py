@@ -119,12 +119,17 @@ def small_pictures() -> Recipe:
     return Recipe(name="small_pictures", augmentation=Augmentation(scale=(0.5, 1.0), colour=0.3))
 
 
+LOW_BLOCKS = "c3"  # the tap up to which `transfer` freezes; a network without it trains whole
+
+
 def transfer() -> Recipe:
     """From weights that have learnt something else: what training with --weights does by itself.
 
     Command: `mobilenets train DATA --weights WEIGHTS --out RUN`. A fresh classifier is fitted to the features first, so
-    that the first steps do not shake what the network knows; then everything trains at a low learning rate, warmed up,
-    with averaged weights. benchmarks/transfer.py compares it with the other ways, docs/decisions.md has the table.
+    that the first steps do not shake what the network knows; then everything above stride 8 trains at a low learning
+    rate, warmed up, with averaged weights. The lowest blocks (of V2: 38 % of the multiply-adds, 1.6 % of the weights)
+    stay as they are: in the same time twice as many passes go over the rest, which was better on each set measured.
+    benchmarks/transfer.py compares it with the other ways, docs/decisions.md has the table.
     """
     return Recipe(
         name="transfer",
@@ -133,7 +138,7 @@ def transfer() -> Recipe:
         schedule=Schedule(warmup=0.1),
         augmentation=Augmentation(rotate=15.0, colour=0.3, hue=0.02, grey=0.05),
         train_resolution=0.875,
-        tuning=Tuning(probe=True, norm_momentum=0.1),
+        tuning=Tuning(freeze=LOW_BLOCKS, probe=True, norm_momentum=0.1),
     )
 
 

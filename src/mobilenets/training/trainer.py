@@ -31,7 +31,7 @@ from .optimise import Average, make_optimiser
 from .recipe import SMALL, TUNED, Recipe, choose_recipe, transfer_epochs
 from .run import LAST
 from .session import Session
-from .start import Start, check_fits, check_tuning
+from .start import FREEZE_WORDS, Start, check_fits, check_tuning
 from .tensorboard import Events
 
 PRECISIONS = ("float32", "bfloat16")
@@ -103,6 +103,8 @@ def _settings(arguments: Arguments, spec: Spec, images: int) -> Recipe:
     """The recipe for the data; where the clock ends the training, and nothing else, its epochs have no limit."""
     weights = arguments.weights is not None
     settings = choose_recipe(arguments.recipe, spec.resolution, arguments.changes, weights=weights)
+    if settings.tuning is not None and settings.tuning.freeze not in (*FREEZE_WORDS, *(tap.name for tap in spec.taps)):
+        settings = replace(settings, tuning=replace(settings.tuning, freeze="none"))
     if arguments.changes.epochs is not None:
         return settings
     if settings.tuning is not None and settings.tuning.freeze == "all":
