@@ -7,13 +7,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from graphs import graph_of, random_network
 
 from mobilenets.arch.registry import create_spec
+from mobilenets.deploy.evaluate import evaluate
 from mobilenets.deploy.load import load
+from mobilenets.deploy.predict import predict
 from mobilenets.errors import UserError
 from mobilenets.training.run import open_run
 from mobilenets.weights import convert as converting
@@ -109,6 +112,12 @@ def test_a_backbone_is_taken_out_of_a_detector(shared: Path, tmp_path: Path) -> 
     assert result["recognised"]["network"] == "mobilenet_v1_025"
     assert result["classes"] == 0
     assert len(result["tensors"]["set_aside"]) > 100
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "data" / name / "1.png"), np.zeros((64, 64, 3), np.uint8))
+    for use in (predict, evaluate):
+        with pytest.raises(UserError, match="ends in features, so it has no classes"):
+            use(tmp_path / "run", [tmp_path / "data"] if use is predict else tmp_path / "data")  # type: ignore[operator]
     network = open_run(tmp_path / "run").network()
     maps = network.features(torch.zeros(1, 3, 64, 64))
     assert {name: tuple(value.shape[1:]) for name, value in maps.items()}["c5"] == (256, 2, 2)
@@ -182,3 +191,25 @@ def test_an_imported_run_exports_verifies_and_says_where_it_comes_from(vww: Path
     images = pictures(96)
     assert np.abs(load(tmp_path / "bundle").logits(images) - load(vww).logits(images)).max() < 1e-4
     assert "imported from `vww_96_float.tflite`" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+
+
+def test_nothing_of_the_users_is_lost(vww: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links, the folder one stands in, notes beside the run, the source inside it: kept, or refused in one line."""
+    convert([vww], tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt beside the run"):
+        convert([vww], tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    (tmp_path / "run" / "notes.txt").unlink()
+    inside = tmp_path / "run" / "mine.tflite"
+    shutil.copy(vww, inside)
+    with pytest.raises(UserError, match=r"mine\.tflite: lies in .*run, which would be replaced"):
+        convert([inside], tmp_path / "run")
+    inside.unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "run", target_is_directory=True)
+    assert convert([vww], tmp_path / "link")["ok"]
+    assert open_run(tmp_path / "link").spec.name == "mobilenet_v1_025"
+    monkeypatch.chdir(tmp_path / "run")
+    assert convert([vww], ".")["ok"]
+    assert open_run(tmp_path / "run").spec.name == "mobilenet_v1_025"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "run"]

@@ -228,3 +228,78 @@ def test_mixed_activations_in_a_block_are_named() -> None:
     nodes = tuple(replace(node, act="relu") if node.name == acts[4] else node for node in graph.nodes)
     with pytest.raises(UserError, match="mixes the activations relu, relu6"):
         read(replace(graph, nodes=nodes))
+
+
+def unlike(graph: Graph, **change: Any) -> Graph:
+    """The graph with its last convolution or linear layer changed."""
+    last = [node.name for node in graph.nodes if node.op in ("conv", "linear")][-1]
+    return replace(graph, nodes=tuple(replace(n, **change) if n.name == last else n for n in graph.nodes))
+
+
+@pytest.fixture(scope="module")
+def small() -> Graph:
+    return graph_of(random_network(create_spec("mobilenet_v1", width=0.25, padding="same", resolution=64, classes=10)))
+
+
+def test_a_classifier_that_ends_in_an_activation_is_refused(small: Graph) -> None:
+    logits = small.nodes[-2].output
+    sigmoid = Node(op="act", name="sigmoid", inputs=(logits,), output="scores", act="sigmoid")
+    with pytest.raises(UserError, match=r"file\.test: its classifier ends in sigmoid"):
+        read(replace(small, nodes=(*small.nodes[:-1], sigmoid), outputs=("scores",)))
+
+
+def test_a_flattened_map_before_the_classifier_is_refused(small: Graph) -> None:
+    weight = np.zeros((10, 1024), np.float32)
+    bias = np.zeros(10, np.float32)
+    with pytest.raises(UserError, match="takes 1024 values where 256 channels are pooled"):
+        read(unlike(small, weights={"weight": weight, "bias": bias}))
+
+
+def test_a_second_output_is_named(small: Graph) -> None:
+    pooled = next(node.output for node in small.nodes if node.op == "pool")
+    with pytest.raises(UserError, match=f"gives '{pooled}' too"):
+        read(replace(small, outputs=(*small.outputs, pooled)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_are_damage(small: Graph, value: float) -> None:
+    nodes = list(small.nodes)
+    weights = {role: values.copy() for role, values in nodes[0].weights.items()}
+    weights["weight"][0, 0, 0, 0] = value
+    nodes[0] = replace(nodes[0], weights=weights)
+    with pytest.raises(UserError, match=r"damaged: blocks\.0\.conv\.conv\.weight holds values"):
+        read(replace(small, nodes=tuple(nodes)))
+
+
+def test_zeros_of_padding_before_a_same_convolution_change_nothing(small: Graph) -> None:
+    first = small.nodes[0]
+    pad = Node(op="pad", name="pad", inputs=first.inputs, output="padded", pad=(0, 0, 0, 0))
+    found = read(replace(small, nodes=(pad, replace(first, inputs=("padded",)), *small.nodes[1:])))
+    assert found.spec.padding == "same"
+    assert found.spec.blocks[0].pad is None
+
+
+def test_the_dilation_is_that_of_the_kernel(small: Graph) -> None:
+    """A 1x1 convolution may carry any number for its dilation: it has none."""
+    nodes = tuple(
+        replace(n, dilation=(2, 2)) if n.op == "conv" and n.weights["weight"].shape[2] == 1 else n for n in small.nodes
+    )
+    assert {block.dilation for block in read(replace(small, nodes=nodes)).spec.blocks} == {1}
+
+
+def test_every_slope_of_a_leaky_relu_counts() -> None:
+    spec = create_spec("mobilenet_v1", width=0.25, activation="leaky_relu", padding="same", resolution=64)
+    graph = graph_of(random_network(spec))
+    assert {block.act for block in read(graph).spec.blocks} == {"leaky_relu"}
+    second = [node.name for node in graph.nodes if node.op == "act"][2]
+    nodes = tuple(replace(node, slope=0.3) if node.name == second else node for node in graph.nodes)
+    with pytest.raises(UserError, match=r"leaky ReLU of slope 0\.3"):
+        read(replace(graph, nodes=nodes))
+
+
+def test_the_smallest_epsilon_keeps_every_variance_positive(small: Graph) -> None:
+    norms = [node.name for node in small.nodes if node.op == "norm"]
+    nodes = tuple(replace(node, eps=1e-3) if node.name in norms[1:] else node for node in small.nodes)
+    found = read(replace(small, nodes=nodes))
+    assert found.spec.norm.eps == 1e-5
+    assert all(values.min() >= 0 for name, values in found.state.items() if name.endswith("running_var"))

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from ..data.dataset import open_dataset
+from ..errors import UserError
 from ..tasks.classify import classification_report
 from .load import load
 from .score import choose, map_classes, score
@@ -25,6 +26,8 @@ def evaluate(
     Images that cannot be read are listed under `skipped`. Raises UserError when classes do not map.
     """
     loaded = load(reference)
+    if not loaded.labels:
+        raise UserError(f"{loaded.reference}: ends in features, so it has no classes to evaluate")
     dataset = open_dataset(data, labels=labels, strict=False)
     columns = map_classes(dataset.classes, loaded.labels, loaded.reference)
     choice = choose(dataset, split, loaded)

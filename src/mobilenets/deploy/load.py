@@ -91,6 +91,9 @@ class TorchSession:
         """uint8 RGB (N, R, R, 3) -> float32 logits (N, outputs)."""
         import torch
 
+        channels = self.network.spec.in_channels
+        if images.shape[3] != channels:
+            raise UserError(f"{self.network.spec.name} takes {channels} channels, images have {images.shape[3]}")
         with torch.inference_mode():
             logits: np.ndarray = self.network(self.normalise(torch.from_numpy(np.ascontiguousarray(images)))).numpy()
         return logits

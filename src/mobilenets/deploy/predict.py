@@ -48,6 +48,8 @@ def predict(
     if not found:
         raise UserError("no pictures named; give files, folders or patterns")
     loaded = load(reference)
+    if not loaded.labels:
+        raise UserError(f"{loaded.reference}: ends in features, so it has no classes to predict")
     rows: list[dict[str, Any]] = []
     with progress() as bar:
         task = bar.add_task("predict", total=len(found), note="")

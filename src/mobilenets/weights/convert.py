@@ -52,7 +52,7 @@ def convert(
     """
     folder = Path(out)
     given = _class_names(classes)
-    _refuse(folder)
+    _refuse(folder, sources)
     published = read_weights(sources, architecture=architecture, backbone=backbone, normalise=normalise)
     found = published.found
     labels, named_by = class_labels(found, given)
@@ -130,16 +130,24 @@ def _class_names(path: str | os.PathLike[str] | None) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _refuse(folder: Path) -> None:
-    """Raises UserError where something is at `folder` that is no imported Run."""
+def _refuse(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
+    """Raises UserError where something is at `folder` that is more than an imported Run: it would be replaced."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; --out names a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not is_run(folder):
         raise UserError(f"{folder}: is not empty and not a run; choose another --out")
-    if "imported" not in read_json(folder / RECIPE):
+    recipe = read_json(folder / RECIPE)
+    if not isinstance(recipe, dict) or "imported" not in recipe:
         raise UserError(f"{folder}: is a run that was trained; choose another --out")
+    inside = [path for path in sources if folder.resolve() in Path(path).resolve().parents]
+    if inside:
+        raise UserError(f"{inside[0]}: lies in {folder}, which would be replaced; choose another --out")
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    strangers = sorted(files - {SPEC, LABELS, RECIPE, BEST})
+    if strangers:
+        raise UserError(f"{folder}: holds {strangers[0]} beside the run that was imported; choose another --out")
 
 
 def _tell(published: Published) -> None:
@@ -184,8 +192,10 @@ def _write(
 ) -> str:
     """Writes the Run beside its place, then moves it there whole. Returns the SHA-256 of its weights."""
     found = published.found
+    folder = folder.resolve()  # `.`, `..` and links have a parent that is another folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    aside = made.with_name(f"{made.name}.old")
     try:
         write_json(made / SPEC, found.spec.to_json())
         write_json(made / LABELS, labels)
@@ -197,13 +207,18 @@ def _write(
         }
         write_json(made / RECIPE, recipe)
         save_tensors(made / BEST, tensors, {"imported": found.format})
-        made.chmod(0o755)
+        umask = os.umask(0)
+        os.umask(umask)
+        made.chmod(0o777 & ~umask)
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, aside)
         os.replace(made, folder)
     except BaseException:
+        if aside.exists() and not folder.exists():
+            os.replace(aside, folder)
         shutil.rmtree(made, ignore_errors=True)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
     return _sha256(folder / BEST)
 
 

@@ -88,15 +88,14 @@ class Normalisation:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model file, read: its graph, or the state dict of a library whose files hold tensors alone.
+    """A model file of a graph format, read.
 
     `quantisation` is empty for floating point, else for example "uint8, per tensor" or "int8, per channel".
     `labels` are class names that the file states, in the order of its outputs. `facts` are for a person, in order.
     """
 
     format: str
-    graph: Graph | None = None
-    state: dict[str, np.ndarray] | None = None
+    graph: Graph
     normalisation: Normalisation | None = None
     quantisation: str = ""
     labels: tuple[str, ...] = ()

@@ -22,7 +22,6 @@ IMAGENET_CLASSES = 1000
 
 def normalised_source(source: Source, name: str) -> Source:
     """The source with the named normalisation. Raises UserError if the name is unknown or the file states its own."""
-    assert source.graph is not None
     mean, std = _named(name, source.graph.channels)
     given = source.normalisation
     if given is None or given.stated:

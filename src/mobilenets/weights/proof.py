@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..arch.spec import Preprocessing
+from ..console import warn
 from ..data.dataset import open_dataset
 from ..data.decode import ImageError, decode_image
 from ..data.preprocess import resize_and_crop
@@ -27,6 +28,12 @@ QUANTISED_TOLERANCE = 0.15  # the 99.9th percentile of the difference, in parts 
 def network_of(found: Recognised) -> Network:
     """The torch network with the file's weights, in evaluation mode."""
     network = build_network(found.spec)
+    own = network.state_dict()
+    unlike = [n for n in own if n not in found.state or tuple(own[n].shape) != found.state[n].shape]
+    if unlike or own.keys() != found.state.keys():
+        raise UserError(
+            f"{found.format}: the tensors do not fit {found.spec.name}: {(unlike or sorted(found.state))[0]}"
+        )
     network.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in found.state.items()})
     return network.eval()
 
@@ -47,6 +54,9 @@ def prove(published: Published, network: Network, data: str | os.PathLike[str] |
     images = pictures(spec.resolution, spec.in_channels) if data is None else _real_images(data, spec.preprocessing)
     wanted = reference(images)
     got = np.concatenate([answers(network, images[i : i + 32]) for i in range(0, len(images), 32)])
+    if wanted.shape != got.shape:
+        warn(f"the file gives {wanted.shape[1:]} where the network gives {got.shape[1:]}: they were not compared")
+        return None
     difference = np.abs(wanted - got)
     largest = float(np.abs(wanted).max())
     p999 = float(np.quantile(difference, 0.999))
@@ -75,7 +85,11 @@ def answers(network: Network, images: np.ndarray) -> np.ndarray:
 
 def _real_images(data: str | os.PathLike[str], preprocessing: Preprocessing) -> np.ndarray:
     dataset = open_dataset(data)
-    samples = dataset.samples[:: max(1, len(dataset.samples) // REAL_IMAGES)][:REAL_IMAGES]
+    count = len(dataset.samples)
+    places = np.linspace(0, count - 1, min(count, REAL_IMAGES)).astype(int)
+    if len(preprocessing.mean) != 3:
+        raise UserError(f"{data}: images have 3 channels, the network takes {len(preprocessing.mean)}")
+    samples = [dataset.samples[place] for place in places]
     images = []
     for sample in samples:
         try:

@@ -13,7 +13,7 @@ from .translation import Call, Translation
 
 
 def translate(model: Any, image: str, t: Translation) -> list[Node]:
-    """Every operator as a Node, in the file's order. Raises UserError where one takes what nothing gave before it."""
+    """Every operator as a Node, in order. Raises UserError where one takes what nothing gave, or gives it twice."""
     known = {image}
     for proto in model.graph.node:
         if all(name in t.constants for name in proto.output):
@@ -22,6 +22,8 @@ def translate(model: Any, image: str, t: Translation) -> list[Node]:
         if missing:
             raise UserError(f"{t.where}: {proto.op_type} takes {missing[0]!r}, which nothing before it gives")
         for output in filter(None, proto.output):
+            if output in known:
+                raise UserError(f"{t.where}: {proto.op_type} gives {output!r} a second time")
             t.nodes[output] = _node(t, _call(t, proto, output), output == proto.output[0])
             known.add(output)
     return t.finish()

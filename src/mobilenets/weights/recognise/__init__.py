@@ -23,8 +23,15 @@ def recognise(source: Source, where: str, *, backbone: bool = False) -> Recognis
     With `backbone` the blocks alone are taken, whatever follows them. Raises UserError, one line, when the graph holds
     what no network of ours has, or more than one network.
     """
+    try:
+        return _recognise(source, where, backbone)
+    except UserError as error:
+        said = str(error)
+        raise UserError(said if said.startswith(where) else f"{where}: {said}") from None
+
+
+def _recognise(source: Source, where: str, backbone: bool) -> Recognised:
     graph = source.graph
-    assert graph is not None
     simplified = simplify(graph)
     reader = Reader(simplified)
     found, end = trunk(reader, simplified.input)
@@ -36,7 +43,7 @@ def recognise(source: Source, where: str, *, backbone: bool = False) -> Recognis
         raise UserError(
             f"{where}: takes features, not images: the second part of a network; name the first part before it"
         )
-    tail = Tail(hidden=None, classifier=None, nodes=()) if backbone else tail_of(reader, end, simplified)
+    tail = Tail(hidden=None, classifier=None, nodes=(), end=end) if backbone else tail_of(reader, end, simplified)
     if not backbone:
         refuse_rest(where, simplified, found, tail)
     return Assembly(source, simplified, where, found, tail, backbone).recognised()

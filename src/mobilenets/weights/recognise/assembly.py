@@ -30,7 +30,6 @@ class Assembly:
     def __init__(
         self, source: Source, simplified: Simplified, where: str, found: list[Part], tail: Tail, backbone: bool
     ) -> None:
-        assert source.graph is not None
         self.source, self.graph, self.simplified, self.where = source, source.graph, simplified, where
         self.found, self.tail, self.backbone = found, tail, backbone
         self.facts = dict(source.facts)
@@ -40,12 +39,14 @@ class Assembly:
         blocks = self._skeletons()
         known, blocks = self._known(blocks)
         head = self._head()
-        if known is not None and head.c_hidden:
-            head = replace(head, hidden_norm=known.head.hidden_norm)
         convolutions = [layer for part in self.found for layer in part.layers.values()]
         blocks, rule = self._with_padding(blocks, convolutions)
         blocks, norm = self._with_norm(blocks, convolutions)
+        if known is not None and norm.kind == "none":
+            head = replace(head, hidden_norm=known.head.hidden_norm and bool(head.c_hidden))
         spec = self._spec(known, blocks, head, norm, rule)
+        if self._bgr() and convolutions[0].groups != 1:
+            raise UserError(f"{self.where}: takes BGR into a depthwise convolution, which cannot be turned round")
         writer = TensorWriter(spec, bgr=self._bgr())
         layers = iter(convolutions)
         for index, block in enumerate(blocks):
@@ -56,6 +57,7 @@ class Assembly:
             writer.convolution("head.hidden", self.tail.hidden)
         if self.tail.classifier is not None:
             writer.dense("head.classifier", self.tail.classifier, linear=True)
+        self._refuse_damage(writer.state(), spec.preprocessing)
         used, set_aside = self._account()
         return Recognised(
             format=self.source.format,
@@ -118,7 +120,7 @@ class Assembly:
             k_start=kernel.get("depthwise_start", 0),
             k_mid=kernel[middle] if middle else 0,
             stride=strided[0].stride[0] if strided else 1,
-            dilation=max(layer.dilation[0] for layer in layers.values()),
+            dilation=self._dilation(layers),
             act=act,
             linear=len(layers) > 1 and last.act == "identity",
             residual=part.residual,
@@ -126,6 +128,15 @@ class Assembly:
         )
         self._refuse_unlike(part, block, strided)
         return block
+
+    def _dilation(self, layers: dict[str, Layer]) -> int:
+        found = {layer.dilation[0] for layer in layers.values() if layer.weight.shape[2] > 1}
+        if len(found) > 1:
+            name = next(iter(layers.values())).name
+            raise UserError(
+                f"{self.where}: the block at {name!r} mixes the dilations {', '.join(map(str, sorted(found)))}"
+            )
+        return found.pop() if found else 1
 
     def _refuse_unlike(self, part: Part, block: Block, strided: list[Layer]) -> None:
         """Raises UserError where the file's block does what a Block cannot say."""
@@ -145,6 +156,7 @@ class Assembly:
             raise UserError(f"{self.where}: the block at {name!r} {block.fault}")
 
     def _check(self, layer: Layer) -> None:
+        self._activation(layer)
         kernel = layer.weight.shape[2:]
         if kernel[0] != kernel[1] or layer.stride[0] != layer.stride[1] or layer.dilation[0] != layer.dilation[1]:
             raise UserError(
@@ -212,8 +224,7 @@ class Assembly:
         for block in blocks:
             folded = tuple(name for name, *_ in parts(block) if next(each).norm is None)
             changed.append(replace(block, folded=folded))
-        values = [norm.eps for norm in norms]
-        eps = max(set(values), key=values.count)
+        eps = min(norm.eps for norm in norms)  # the others' variances grow by the rest, so that none is negative
         self.facts["BatchNorm"] = f"{len(norms)} layers, epsilon {eps:g}"
         return tuple(changed), Norm(eps=eps, momentum=momentum)
 
@@ -236,6 +247,8 @@ class Assembly:
         )
 
     def _squeeze_forms(self, squeezes: list[Squeeze]) -> dict[str, Any]:
+        for squeeze in squeezes:
+            self._activation(squeeze.reduce)
         forms = {(squeeze.reduce.act, squeeze.excite.act) for squeeze in squeezes}
         if len(forms) > 1:
             raise UserError(f"{self.where}: squeeze-and-excite in {len(forms)} forms; a network of ours has one")
@@ -272,7 +285,8 @@ class Assembly:
             scale, offset = (np.resize(x, channels) for x in (self.simplified.scale, self.simplified.offset))
             if self._bgr():
                 scale, offset = scale[::-1], offset[::-1]
-            mean, std = mean - offset / scale * std, std / scale
+            with np.errstate(divide="ignore", invalid="ignore"):  # a factor of 0 is told as damage
+                mean, std = mean - offset / scale * std, std / scale
             said.append("in the graph")
         if not said:
             said.append("not in the file: raw values 0...255")
@@ -285,6 +299,15 @@ class Assembly:
             mean=tuple(float(x) for x in mean),
             std=tuple(float(x) for x in std),
         )
+
+    def _refuse_damage(self, state: dict[str, np.ndarray], pre: Preprocessing) -> None:
+        for name, values in state.items():
+            if not np.isfinite(values).all():
+                raise UserError(f"{self.where}: damaged: {name} holds values that are no finite numbers")
+            if name.endswith("running_var") and values.min() < 0:
+                raise UserError(f"{self.where}: damaged: {name} holds a negative variance")
+        if not (np.isfinite(pre.mean).all() and np.isfinite(pre.std).all() and all(pre.std)):
+            raise UserError(f"{self.where}: damaged: it multiplies its input by {self.simplified.scale}")
 
     def _account(self) -> tuple[tuple[str, ...], dict[str, str]]:
         """The file's tensors that were used, and those set aside; raises UserError for one that is neither."""
@@ -308,7 +331,7 @@ class Assembly:
             else f"none of the registry's: {len(spec.blocks)} blocks in the manner of V{spec.generation}",
             "resolution": f"{spec.resolution}" + ("" if self.graph.height else ", not in the file"),
             "classes": _classes(head),
-            "padding": "TensorFlow's SAME" if spec.padding == "same" else "symmetric",
+            "padding": _padding(spec),
         }
         return own | {"quantisation": self.source.quantisation or "none"} | self.facts
 
@@ -317,6 +340,12 @@ def _classes(head: Head) -> str:
     if not head.classes:
         return "none: it ends in features"
     return f"{head.classes}" + (" and a background class in front" if head.background else "")
+
+
+def _padding(spec: Spec) -> str:
+    own = sum(block.pad is not None for block in spec.blocks)
+    rule = "TensorFlow's SAME" if spec.padding == "same" else "symmetric"
+    return rule + (f", explicit in {own} blocks" if own else "")
 
 
 def _generation(blocks: tuple[Block, ...]) -> int:

@@ -18,6 +18,7 @@ class Tail:
     hidden: Layer | None
     classifier: Layer | None
     nodes: tuple[Node, ...]
+    end: str
 
 
 def trunk(reader: Reader, start: str) -> tuple[list[Part], str]:
@@ -38,9 +39,9 @@ def tail_of(reader: Reader, end: str, simplified: Simplified) -> Tail:
         dense.append(following[0])
         value = following[0].output
     if len(dense) == 1 and dense[0].act != "identity" and value not in simplified.outputs:
-        return Tail(hidden=dense[0], classifier=None, nodes=nodes)
+        return Tail(hidden=dense[0], classifier=None, nodes=nodes, end=value)
     hidden = dense[0] if len(dense) == 2 else None
-    return Tail(hidden=hidden, classifier=dense[-1] if dense else None, nodes=nodes)
+    return Tail(hidden=hidden, classifier=dense[-1] if dense else None, nodes=nodes, end=value)
 
 
 def refuse_rest(where: str, simplified: Simplified, found: Sequence[Part], tail: Tail) -> None:
@@ -50,12 +51,31 @@ def refuse_rest(where: str, simplified: Simplified, found: Sequence[Part], tail:
     rest = [layer.name for layer in simplified.layers if id(layer) not in taken]
     rest += [f"{node.name} ({node.kind or node.op})" for node in simplified.nodes if id(node) not in nodes]
     if not rest:
+        _refuse_ends(where, simplified, found, tail)
         return
     shown = ", ".join(rest[:3]) + (f" and {len(rest) - 3} more" if len(rest) > 3 else "")
     raise UserError(
         f"{where}: not only a classifier: {len(found)} blocks are a MobileNet's, but {shown} are none of it; "
         "--backbone takes the blocks alone"
     )
+
+
+def _refuse_ends(where: str, simplified: Simplified, found: Sequence[Part], tail: Tail) -> None:
+    """Raises UserError for a head that computes something else than ours does."""
+    others = [value for value in simplified.outputs if value != tail.end]
+    if others:
+        raise UserError(f"{where}: gives {others[0]!r} too, which is not the end of the network; ours has one output")
+    channels = list(found[-1].layers.values())[-1].c_out
+    for layer in (tail.hidden, tail.classifier):
+        if layer is not None:
+            if layer.c_in != channels:
+                raise UserError(
+                    f"{where}: {layer.name!r} takes {layer.c_in} values where {channels} channels are pooled; ours "
+                    "pools before its classifier"
+                )
+            channels = layer.c_out
+    if tail.classifier is not None and tail.classifier.act != "identity":
+        raise UserError(f"{where}: its classifier ends in {tail.classifier.act}; a network of ours ends in logits")
 
 
 def layers_of(found: Sequence[Part], tail: Tail) -> list[Layer]:

@@ -83,7 +83,7 @@ class Reader:
             universal = self._universal(depthwise, start)
             if universal is not None:
                 return universal
-        squeeze = self._squeeze(depthwise.output)
+        squeeze = self._squeeze(depthwise)
         after = squeeze.output if squeeze else depthwise.output
         pointwise = self._pointwise_at(after)
         if pointwise is None:
@@ -93,11 +93,11 @@ class Reader:
     def _universal(self, first: Layer, start: str) -> Part | None:
         """Depthwise without activation, expansion with one, then perhaps another depthwise, a linear projection."""
         expand = self._pointwise_at(first.output)
-        if expand is None or expand.act == "identity":
+        if expand is None or expand.act == "identity" or first.c_out != first.c_in:
             return None
         layers = {"depthwise_start": first, "expand": expand}
         middle = self._depthwise_at(expand.output)
-        if middle is not None and middle.act == expand.act:
+        if middle is not None and middle.act == expand.act and middle.c_out == middle.c_in:
             layers["depthwise_mid"] = middle
         project = self._pointwise_at(layers.get("depthwise_mid", expand).output)
         if project is None or project.act != "identity":
@@ -108,7 +108,7 @@ class Reader:
         depthwise = self._depthwise_at(expand.output)
         if depthwise is None or depthwise.act != expand.act or depthwise.c_out != depthwise.c_in:
             return None
-        squeeze = self._squeeze(depthwise.output)
+        squeeze = self._squeeze(depthwise)
         project = self._pointwise_at(squeeze.output if squeeze else depthwise.output)
         if project is None:
             return None
@@ -145,13 +145,16 @@ class Reader:
             output=end if add is None else add.output,
         )
 
-    def _squeeze(self, value: str) -> Squeeze | None:
+    def _squeeze(self, before: Layer) -> Squeeze | None:
+        value = before.output
         pool = self.pool_at(value)
         if pool is None:
             return None
         reduce = self._dense_at(pool.output)
         excite = self._dense_at(reduce.output) if reduce is not None else None
         if reduce is None or excite is None or excite.act not in ("sigmoid", "hard_sigmoid"):
+            return None
+        if not reduce.c_in == excite.c_out == before.c_out:
             return None
         for node in self.nodes_at(excite.output):
             if node.op == "mul" and set(node.inputs) == {value, excite.output}:

@@ -79,19 +79,19 @@ class Simplified:
     outputs: tuple[str, ...]
     scale: np.ndarray | None
     offset: np.ndarray | None
-    softmax: bool
     input_sources: tuple[str, ...]
 
 
 def simplify(graph: Graph) -> Simplified:
     """The graph's layers. Raises UserError for padding that no convolution can take over, or a value made twice."""
-    made = [graph.input, *(node.output for node in graph.nodes)]
-    twice = next((value for value in made if made.count(value) > 1), None) if len(set(made)) < len(made) else None
-    if twice is not None:
-        raise UserError(f"the graph is no graph: its value {twice!r} is made twice")
-    nodes, outputs, softmax = _without_formalities(graph)
+    made = {graph.input}
+    for node in graph.nodes:
+        if node.output in made:
+            raise UserError(f"the graph is no graph: its value {node.output!r} is made twice")
+        made.add(node.output)
+    nodes, outputs = _without_formalities(graph)
     nodes = _with_hard_forms(nodes, outputs)
-    nodes, start, scale, offset, sources = _input_affine(nodes, graph.input)
+    nodes, start, scale, offset, sources = _input_affine(nodes, graph.input, graph.channels)
     layers, rest = _layers(nodes, outputs)
     return Simplified(
         layers=layers,
@@ -100,7 +100,6 @@ def simplify(graph: Graph) -> Simplified:
         outputs=outputs,
         scale=scale,
         offset=offset,
-        softmax=softmax,
         input_sources=sources,
     )
 
@@ -114,7 +113,7 @@ def consumers(nodes: Iterable[Node]) -> dict[str, list[Node]]:
     return found
 
 
-def _without_formalities(graph: Graph) -> tuple[list[Node], tuple[str, ...], bool]:
+def _without_formalities(graph: Graph) -> tuple[list[Node], tuple[str, ...]]:
     """The nodes without `same` and the softmax over the classes, the outputs moved to what these took."""
     alias: dict[str, str] = {}
     kept: list[Node] = []
@@ -132,7 +131,7 @@ def _without_formalities(graph: Graph) -> tuple[list[Node], tuple[str, ...], boo
     last = {value for value in outputs if value in softmax}
     kept = [node for node in kept if node.output not in last]
     outputs = [softmax.get(value, value) for value in outputs]
-    return kept, tuple(dict.fromkeys(outputs)), bool(last)
+    return kept, tuple(dict.fromkeys(outputs))
 
 
 def _with_hard_forms(nodes: list[Node], outputs: Sequence[str]) -> list[Node]:
@@ -183,7 +182,7 @@ def _sixth_of_product(
         return after if after is not None and _multiplies(after, 1 / 6) else None
     other = next((value for value in product.inputs if value != clipped), None)
     before = made.get(other) if other is not None and clipped in product.inputs else None
-    if before is None or before.inputs[0] != x or not _multiplies(before, 1 / 6) or alone(before.output) is None:
+    if before is None or before.inputs[:1] != (x,) or not _multiplies(before, 1 / 6) or alone(before.output) is None:
         return None
     return before
 
@@ -222,7 +221,7 @@ def _is(values: np.ndarray | None, value: float) -> bool:
 
 
 def _input_affine(
-    nodes: list[Node], start: str
+    nodes: list[Node], start: str, channels: int
 ) -> tuple[list[Node], str, np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
     """Constants multiplied and added to the input itself, as one factor and one offset."""
     scale: np.ndarray | None = None
@@ -233,6 +232,8 @@ def _input_affine(
         if len(takers) != 1 or takers[0].op not in ("affine", "norm"):
             return nodes, start, scale, offset, tuple(sources)
         a, b = _factors(takers[0])
+        if not {a.size, b.size} <= {1, channels}:
+            return nodes, start, scale, offset, tuple(sources)
         scale = a if scale is None else scale * a
         offset = b if offset is None else offset * a + b
         sources += takers[0].sources
@@ -282,7 +283,7 @@ def _begin(node: Node, pad: Node | None) -> Layer:
     if pad is not None:
         if node.pad == "same" and any(pad.pad):
             raise UserError(f"{node.name}: padded by {pad.name} and by SAME padding too, which no network of ours has")
-        padding = _sum(pad.pad, node.pad)
+        padding = "same" if node.pad == "same" else _sum(pad.pad, node.pad)
     return Layer(
         name=node.name,
         input=pad.inputs[0] if pad is not None else node.inputs[0],
@@ -313,7 +314,7 @@ def _grow(layer: Layer, node: Node) -> Layer | None:
     if node.op not in ("affine", "norm"):
         return None
     a, b = _factors(node)
-    if max(a.size, b.size) not in (1, layer.c_out):
+    if not {a.size, b.size} <= {1, layer.c_out}:
         return None
     if layer.norm is not None:
         norm = replace(layer.norm, scale=layer.norm.scale * a, offset=layer.norm.offset * a + b)

@@ -48,7 +48,6 @@ def open_head_reference(path: Path, source: Source) -> Reference | None:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
         return None
-    assert source.graph is not None
     data = read_bytes(path)
     model = open_model(data)
     wanted = next(tensor for tensor in model.tensors if tensor.name == _before_softmax(source.graph))
