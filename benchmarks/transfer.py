@@ -118,8 +118,7 @@ def main() -> None:
 def begin(weights: Path) -> Start:
     """The published weights by the one loader."""
     loaded = load(weights)
-    spec = replace(loaded.spec, preprocessing=replace(loaded.spec.preprocessing, resize="shortest"))
-    return make_start(str(weights), spec, loaded.network.state_dict(), loaded.labels)
+    return make_start(str(weights), loaded.spec, loaded.network.state_dict(), loaded.labels)
 
 
 def measure(start: Start, name: str, arm: str, seed: int, given: argparse.Namespace) -> None:

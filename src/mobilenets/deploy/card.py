@@ -108,8 +108,10 @@ def _training(source: dict[str, Any]) -> str:
         return "## Training\n\nNone: the weights are random. It is for measuring speed and size.\n"
     data = source["data"]
     counts = ", ".join(f"{count} {name}" for name, count in data.get("images", {}).items())
+    began = source.get("weights")
+    start = f"Begun from weights of {began['model']} (SHA-256 `{began['sha256'][:16]}`). " if began else ""
     return (
-        f"## Training\n\nData: {counts} images in {data.get('classes')} classes, fingerprint "
+        f"## Training\n\n{start}Data: {counts} images in {data.get('classes')} classes, fingerprint "
         f"`{str(data.get('fingerprint'))[:16]}`. Recipe and versions stand in `bundle.json`.\n"
     )
 

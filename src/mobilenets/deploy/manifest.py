@@ -87,7 +87,9 @@ def run_provenance(recipe: dict[str, Any]) -> dict[str, Any]:
     arguments = recipe.get("arguments", {})
     kept = ("model", "epochs", "minutes", "resolution", "width", "total_stride", "batch_size", "lr", "seed", "recipe")
     data = recipe.get("data", {})
-    return {
+    start = recipe.get("start")
+    began = {} if start is None else {"weights": {name: start[name] for name in ("model", "sha256", "frozen")}}
+    return began | {
         "kind": "run",
         "task": recipe.get("task"),
         "arguments": {name: arguments[name] for name in kept if name in arguments},
