@@ -25,6 +25,8 @@ from mobilenets.weights.formats import Published, read_weights
 from mobilenets.weights.graph import Source
 from mobilenets.weights.proof import answers, network_of, pictures, prove
 from mobilenets.weights.recognise import recognise
+from mobilenets.weights.timm import to_timm
+from mobilenets.weights.torchvision import to_torchvision
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_the_proof_notices_each_pitfall_of_importing() -> None:
 
 def test_a_backbone_is_taken_out_of_a_detector(shared: Path, tmp_path: Path) -> None:
     folder = shared / "weights" / "caffe" / "retinaface_mnet25"
-    with pytest.raises(UserError, match="--backbone takes the blocks alone"):
+    with pytest.raises(UserError, match="--backbone` takes the blocks alone"):
         convert([folder / "mnet25.prototxt"], tmp_path / "run")
     result = convert([folder / "mnet25.caffemodel"], tmp_path / "run", backbone=True)
     assert result["recognised"]["network"] == "mobilenet_v1_025"
@@ -160,6 +162,49 @@ def test_what_goes_out_needs_a_library_and_a_suffix_of_its_own(vww: Path, tmp_pa
         convert_out(tmp_path / "run", "jax", tmp_path / "file.pth")
     with pytest.raises(UserError, match=r"a file for keras ends in \.keras"):
         convert_out(tmp_path / "run", "keras", tmp_path / "file.pth")
+
+
+def test_a_run_of_another_file_is_not_replaced(vww: Path, tmp_path: Path) -> None:
+    first = convert([vww], tmp_path / "run")
+    with pytest.raises(UserError, match="is a run imported from another file"):
+        convert([vww.with_name("vww_96_int8.tflite")], tmp_path / "run")
+    assert convert([vww], tmp_path / "run")["sha256"] == first["sha256"]
+    with pytest.raises(UserError, match="is a network of ours already"):
+        convert([tmp_path / "run"], tmp_path / "other")
+    with pytest.raises(UserError, match=r"is no run; `weights convert .* --out RUN` makes one"):
+        convert_out(vww, "keras", tmp_path / "ours.keras")
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"note\.txt: is a file; --out names a folder"):
+        convert([vww], tmp_path / "note.txt" / "run")
+
+
+def test_an_int8_file_whose_logits_saturate_passes_and_states_its_pixels(
+    vww: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = convert([vww.with_name("vww_96_int8.tflite")], tmp_path / "run")
+    assert result["ok"]
+    assert 0 < result["proof"]["p999"] < 0.2 * result["proof"]["largest"]
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_guessed_normalisation_is_a_warning(vww: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    convert([vww], tmp_path / "run")
+    assert "warning: the file does not say how pixels are normalised" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_what_went_out_comes_back_the_same_network(library: str, tmp_path: Path) -> None:
+    """Padding, epsilon, preprocessing and class names, of which such files say nothing of their own."""
+    name = "mobilenet_v2" if library == "torchvision" else "mobilenet_v1_025"
+    spec = create_spec(name, profile="authors" if library == "timm" else "default", classes=3, resolution=96)
+    network = random_network(spec)
+    state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    writer = to_timm if library == "timm" else to_torchvision
+    writer(spec, state, tmp_path / "file.safetensors", ["a", "b", "c"])
+    found = read_weights([tmp_path / "file.safetensors"]).found
+    assert found.spec == spec
+    assert found.labels == ("a", "b", "c")
+    assert all(np.array_equal(found.state[key], state[key]) for key in state)
 
 
 @pytest.mark.slow

@@ -265,7 +265,13 @@ def _architecture(name: str, *, random: bool) -> Loaded:
         near = _near(Path(name))
         raise UserError(f"{error}{near}" if near else f"{name}: no such file or folder, and {error}") from None
     if not random:
-        raise UserError(f"{name}: an architecture has random weights, so it has no answers to give; train it first")
+        from ..weights.catalog import of_architecture
+
+        known = of_architecture(name)
+        hint = f", or name published weights: {', '.join(known[:3])}" if known else ""
+        raise UserError(
+            f"{name}: an architecture has random weights, so it has no answers to give; train it first{hint}"
+        )
     return Loaded(
         reference=name,
         kind="architecture",

@@ -60,6 +60,8 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
     """Makes sure the folder is new, or a Run of the same arguments; `restart` empties a Run."""
     if run.exists() and not run.is_dir():
         raise UserError(f"{run}: is a file; --out names a folder")
+    if is_run(run) and "imported" in read_json(run / RECIPE):
+        raise UserError(f"{run}: is a run of imported weights; name it with --weights, and choose another --out")
     if restart and is_run(run):
         shutil.rmtree(run)
     if is_run(run):
@@ -73,7 +75,7 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
                         "--out, or --restart"
                     )
                 raise UserError(
-                    f"{run} was trained with {name} {before.get(name)!r}, now {now[name]!r}: "
+                    f"{run} was trained with {name} {_shown(before.get(name))}, now {_shown(now[name])}: "
                     "use the same arguments to go on, another --out, or --restart"
                 )
     elif run.is_dir():
@@ -82,6 +84,10 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
             raise UserError(f"{run}: is not empty and not a run; choose another --out")
     for leftover in run.rglob(".*.part"):  # of a write that was killed
         leftover.unlink()
+
+
+def _shown(value: Any) -> str:
+    return "left out" if value is None else repr(value)
 
 
 def make_spec(arguments: Arguments, dataset: Dataset) -> Spec:

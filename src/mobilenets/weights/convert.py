@@ -55,6 +55,7 @@ def convert(
     _refuse(folder, sources)
     published = read_weights(sources, architecture=architecture, backbone=backbone, normalise=normalise)
     found = published.found
+    _refuse_other(folder, published)
     labels, named_by = class_labels(found, given)
     found.facts["labels"] = named_by if labels else "none"
     _tell(published)
@@ -93,18 +94,21 @@ def convert_out(run: str | os.PathLike[str], library: str, out: str | os.PathLik
     path = Path(out)
     if not path.name.endswith(LIBRARIES[library]):
         raise UserError(f"{path}: a file for {library} ends in {' or '.join(LIBRARIES[library])}")
+    if Path(run).exists() and not is_run(run):
+        raise UserError(f"{run}: is no run; `weights convert {run} --out RUN` makes one of a published file")
     opened = open_run(run)
     network = opened.network()
+    names = [row["name"] for row in opened.labels]
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     say(f"{run}: a run, {opened.spec.name} at {opened.spec.resolution} px, {opened.spec.head.classes} classes")
     if library == "timm":
         from .timm import to_timm
 
-        written = to_timm(opened.spec, state, path)
+        written = to_timm(opened.spec, state, path, names)
     elif library == "torchvision":
         from .torchvision import to_torchvision
 
-        written = to_torchvision(opened.spec, state, path)
+        written = to_torchvision(opened.spec, state, path, names)
     else:
         from .keras.out import to_keras
 
@@ -132,8 +136,9 @@ def _class_names(path: str | os.PathLike[str] | None) -> tuple[str, ...]:
 
 def _refuse(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
     """Raises UserError where something is at `folder` that is more than an imported Run: it would be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; --out names a folder")
+    for place in (folder, *folder.absolute().parents):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place}: is a file; --out names a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not is_run(folder):
@@ -150,6 +155,14 @@ def _refuse(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
         raise UserError(f"{folder}: holds {strangers[0]} beside the run that was imported; choose another --out")
 
 
+def _refuse_other(folder: Path, published: Published) -> None:
+    """Raises UserError where the Run at `folder` was made from other files."""
+    if is_run(folder):
+        before = [row["sha256"] for row in read_json(folder / RECIPE)["imported"]["sources"]]
+        if before != [_stated(path)["sha256"] for path in published.paths]:
+            raise UserError(f"{folder}: is a run imported from another file; choose another --out")
+
+
 def _tell(published: Published) -> None:
     found = published.found
     names = ", ".join(str(path) for path in published.paths)
@@ -157,6 +170,9 @@ def _tell(published: Published) -> None:
     for fact, value in found.facts.items():
         say(f"  {fact:14} {value}")
     say(f"  {'tensors':14} {len(found.used)} used, none left over" + _aside(found.set_aside))
+    said = found.facts.get("normalisation", "")
+    if "not in the file" in said:
+        warn(f"the file does not say how pixels are normalised; taken as {said} (--normalise sets another)")
 
 
 def _aside(set_aside: dict[str, str]) -> str:
@@ -168,7 +184,7 @@ def _aside(set_aside: dict[str, str]) -> str:
 
 def _tell_proof(published: Published, proof: dict[str, Any] | None) -> None:
     if proof is None:
-        warn(f"{published.runtime} does not run here, so nothing was compared with the source")
+        warn(f"nothing was compared with the source: {published.unproved}")
         return
     shown = (
         f"same answer on {proof['agreement']:.1%} of {proof['images']} images"

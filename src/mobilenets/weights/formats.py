@@ -35,7 +35,16 @@ class Published:
     paths: tuple[Path, ...]
     found: Recognised
     runtime: str
+    compared: str = "whole"  # or "backbone"
     reference: Callable[[], Reference | None] = field(repr=False)
+
+    @property
+    def unproved(self) -> str:
+        """Why nothing could be compared with the source, where nothing was."""
+        if self.compared == "backbone":
+            return "a backbone's answers are not the file's"
+        extra = {"LiteRT": "litert", "Keras": "keras", "onnxruntime": "onnx"}.get(self.runtime)
+        return f"{self.runtime} does not run here" + (f' (pip install "mobilenets[{extra}]")' if extra else "")
 
 
 def read_weights(
@@ -97,6 +106,8 @@ def _reader(name: str) -> Any:
 
 
 def _read(files: tuple[Path, ...], wishes: _Wishes) -> Published:
+    if (files[0] / "recipe.json").is_file() or (files[0] / "bundle.json").is_file():
+        raise UserError(f"{files[0]}: is a network of ours already; --to keras, timm or torchvision writes a run out")
     name = next((name for name in READERS if any(_reader(name).matches(path) for path in files)), None)
     if name is None:
         raise UserError(f"{files[0]}: no file of weights that is known here; known: {KNOWN}")
@@ -122,7 +133,8 @@ def _from_graph(
 ) -> Published:
     found = with_usual_crop(recognise(source, str(files[0]), backbone=wishes.backbone))
     opens = (lambda: None) if wishes.backbone else reference  # the file's answer is not the backbone's
-    return Published(paths=files, found=found, runtime=runtime, reference=opens)
+    compared = "backbone" if wishes.backbone else "whole"
+    return Published(paths=files, found=found, runtime=runtime, compared=compared, reference=opens)
 
 
 def _tflite(files: tuple[Path, ...], wishes: _Wishes) -> Published:
@@ -156,7 +168,11 @@ def _keras(path: Path, wishes: _Wishes) -> Published:
 
 def _state(path: Path, wishes: _Wishes) -> Published:
     from . import timm, torchvision
+    from .stamped import read_stamped
 
+    stamped = None if wishes.architecture or wishes.backbone else read_stamped(path)
+    if stamped is not None:
+        return Published(paths=(path,), found=wishes.of_tensors(stamped), runtime="timm", reference=lambda: None)
     library = torchvision if torchvision.matches(path) else timm
     if library is torchvision:
         found = torchvision.read(path, wishes.architecture, backbone=wishes.backbone)

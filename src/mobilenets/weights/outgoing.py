@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..errors import UserError
 from .names import Shape, tensor_shapes
 
 SUFFIXES = (".safetensors", ".pth")
+STAMP = "mobilenets.network"  # in the header of a .safetensors file
 _UNSEEN = ("tap", "layer_scale")  # of a block: a name, and the value from which a factor was trained
 
 
@@ -51,8 +53,12 @@ def renamed(
     }
 
 
-def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Writes plain tensors to a .safetensors or .pth file, all or nothing. Returns {path, sha256}. Raises UserError."""
+def write_state(path: Path, arrays: Mapping[str, np.ndarray], spec: Spec, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """Writes plain tensors to a .safetensors or .pth file, all or nothing. Returns {path, sha256}. Raises UserError.
+
+    A .safetensors file keeps the Spec and the class names in its header, where other libraries do not look: read back,
+    it is the same network, padding, epsilon and preprocessing included.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -63,6 +69,7 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         if path.suffix == ".pth":
             torch.save(tensors, temporary)
         else:
-            save_file(tensors, temporary, metadata={"format": "pt"})
+            stamp = json.dumps({"spec": spec.to_json(), "labels": list(labels)})
+            save_file(tensors, temporary, metadata={"format": "pt", STAMP: stamp})
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
     return {"path": str(path), "sha256": digest}

@@ -22,7 +22,8 @@ from .recognised import Recognised
 IMAGES = 8
 REAL_IMAGES = 200
 FLOAT_TOLERANCE = 1e-4  # of the largest logit
-QUANTISED_TOLERANCE = 0.15  # the 99.9th percentile of the difference, in parts of the largest logit
+QUANTISED_TOLERANCE = 0.2  # the 99.9th percentile of the difference, in parts of the largest logit; mistakes reach 0.35
+QUANTISED_AGREEMENT = 0.95  # on real images: logits saturate where the file stores a small range, answers do not
 
 
 def network_of(found: Recognised) -> Network:
@@ -61,7 +62,10 @@ def prove(published: Published, network: Network, data: str | os.PathLike[str] |
     largest = float(np.abs(wanted).max())
     p999 = float(np.quantile(difference, 0.999))
     quantised = bool(published.found.quantisation) and "float16" not in published.found.quantisation
-    ok = p999 <= QUANTISED_TOLERANCE * largest if quantised else float(difference.max()) <= FLOAT_TOLERANCE * largest
+    agreement = float((wanted.argmax(1) == got.argmax(1)).mean())
+    ok = float(difference.max()) <= FLOAT_TOLERANCE * largest
+    if quantised:
+        ok = p999 <= QUANTISED_TOLERANCE * largest or (data is not None and agreement >= QUANTISED_AGREEMENT)
     return {
         "runtime": published.runtime,
         "images": len(images),
@@ -69,7 +73,7 @@ def prove(published: Published, network: Network, data: str | os.PathLike[str] |
         "max_abs_error": float(difference.max()),
         "p999": p999,
         "largest": largest,
-        "agreement": float((wanted.argmax(1) == got.argmax(1)).mean()),
+        "agreement": agreement,
         "ok": bool(ok),
     }
 

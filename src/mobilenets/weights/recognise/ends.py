@@ -53,10 +53,10 @@ def refuse_rest(where: str, simplified: Simplified, found: Sequence[Part], tail:
     if not rest:
         _refuse_ends(where, simplified, found, tail)
         return
-    shown = ", ".join(rest[:3]) + (f" and {len(rest) - 3} more" if len(rest) > 3 else "")
+    shown = ", ".join(name[:60] for name in rest[:3]) + (f" and {len(rest) - 3} more" if len(rest) > 3 else "")
     raise UserError(
         f"{where}: not only a classifier: {len(found)} blocks are a MobileNet's, but {shown} are none of it; "
-        "--backbone takes the blocks alone"
+        "`weights convert --backbone` takes the blocks alone"
     )
 
 

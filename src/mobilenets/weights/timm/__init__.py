@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -56,7 +56,9 @@ def read(path: str | os.PathLike[str], architecture: str | None = None) -> Recog
     )
 
 
-def to_timm(spec: Spec, state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> dict[str, Any]:
+def to_timm(
+    spec: Spec, state: Mapping[str, np.ndarray], path: str | os.PathLike[str], labels: Sequence[str] = ()
+) -> dict[str, Any]:
     """Writes the network to `path` (.safetensors or .pth) in timm's names. Returns {path, sha256, facts}.
 
     The fact `create` is the Python that makes the network in timm. Raises UserError, one line, on another suffix and on
@@ -65,7 +67,7 @@ def to_timm(spec: Spec, state: Mapping[str, np.ndarray], path: str | os.PathLike
     names = timm_names(spec)
     check_state(spec, state)
     network = _same_network(spec, names)
-    written = write_state(Path(path), renamed(spec, state, names, {}))
+    written = write_state(Path(path), renamed(spec, state, names, {}), spec, labels)
     return written | {"facts": {"architecture": f"timm's {network.name}", "create": _creation(spec, network)}}
 
 

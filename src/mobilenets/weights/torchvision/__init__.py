@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ def read(path: str | os.PathLike[str], architecture: str | None = None, *, backb
     )
 
 
-def to_torchvision(spec: Spec, state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> dict[str, Any]:
+def to_torchvision(
+    spec: Spec, state: Mapping[str, np.ndarray], path: str | os.PathLike[str], labels: Sequence[str] = ()
+) -> dict[str, Any]:
     """Writes the network to `path` (.safetensors or .pth) in torchvision's names. Returns {path, sha256, facts}.
 
     The fact `create` is the Python that makes the network in torchvision. Raises UserError, one line, on another suffix
@@ -78,7 +80,7 @@ def to_torchvision(spec: Spec, state: Mapping[str, np.ndarray], path: str | os.P
     same = _same_network(spec, names)
     hidden = "head.hidden.conv.weight"  # a linear layer in torchvision, a 1x1 convolution here
     linear = {hidden: tensor_shapes(spec)[hidden][:2]} if spec.head.c_hidden else {}
-    written = write_state(Path(path), renamed(spec, state, names, linear))
+    written = write_state(Path(path), renamed(spec, state, names, linear), spec, labels)
     return written | {"facts": {"architecture": f"torchvision's {same.name}", "create": _creation(spec, same)}}
 
 
