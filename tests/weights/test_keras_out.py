@@ -70,12 +70,12 @@ def read_back(path: Path) -> Recognised:
 
 def check_round_trip(spec: Spec, state: State, path: Path) -> Recognised:
     """Writes, checks the facts, reads back: the same tensors, bit by bit, under the same names."""
-    facts = to_keras(spec, state, path)
+    written = to_keras(spec, state, path)
     rescales = spec.generation == 3 and spec.profile == "authors"
-    assert ("the model rescales them" in facts["input"]) == rescales
-    assert facts["max_abs_error"] <= 1e-4 * facts["largest"]
-    assert facts["largest"] > 0
-    assert facts["path"] == str(path)
+    assert ("the model rescales them" in written["facts"]["input"]) == rescales
+    assert written["max_abs_error"] <= 1e-4 * written["largest"]
+    assert written["largest"] > 0
+    assert written["path"] == str(path)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     back = read_back(path)
     assert set(back.state) == set(state)
@@ -166,11 +166,14 @@ def test_conventions_of_our_own(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_weights_alone_do_not_carry_is_said(tmp_path: Path) -> None:
     spec, state = network_of("mobilenet_v2", width=0.35, profile="default")
-    assert to_keras(spec, state, tmp_path / "a.weights.h5")["unlike_keras_applications"] == "padding, BatchNorm epsilon"
+    assert (
+        to_keras(spec, state, tmp_path / "a.weights.h5")["facts"]["unlike_keras_applications"]
+        == "padding, BatchNorm epsilon"
+    )
     spec = with_activation(network_of("mobilenet_v2", width=0.35)[0], "relu")
-    assert to_keras(spec, state, tmp_path / "b.weights.h5")["unlike_keras_applications"] == "activations"
+    assert to_keras(spec, state, tmp_path / "b.weights.h5")["facts"]["unlike_keras_applications"] == "activations"
     spec, state = network_of("mobilenet_v2", width=0.35)
-    assert "unlike_keras_applications" not in to_keras(spec, state, tmp_path / "c.weights.h5")
+    assert "unlike_keras_applications" not in to_keras(spec, state, tmp_path / "c.weights.h5")["facts"]
 
 
 def test_a_file_that_is_off_does_not_replace_the_one_before(tmp_path: Path) -> None:

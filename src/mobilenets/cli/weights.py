@@ -75,7 +75,7 @@ def get(name: str, /) -> Answer:
     Args:
         name: as `mobilenets weights list` shows it, or the library's own: mobilenetv3_large_100.ra_in1k
     """
-    from ..data.download import digest
+    from ..digest import digest
     from ..weights.catalog import find
     from ..weights.hub import cached, fetch
 
@@ -85,7 +85,7 @@ def get(name: str, /) -> Answer:
     document = {
         "name": entry.name,
         "path": str(path),
-        "sha256": digest(path, "sha256"),
+        "sha256": digest(path),
         "bytes": path.stat().st_size,
         "from_cache": there is not None,
         "address": entry.address,

@@ -27,6 +27,7 @@ from urllib.request import Request, urlopen
 
 from .. import __version__
 from ..console import progress
+from ..digest import digest
 from ..errors import UserError
 
 ATTEMPTS = 4  # in all; each goes on where the one before broke off
@@ -238,12 +239,6 @@ def _difference(file: RemoteFile, part: Path, stated: _Stated) -> str:
         return "" if digest(part, "sha256").startswith(file.sha256) else "SHA-256"
     md5 = file.md5 or stated.md5
     return "MD5" if md5 and digest(part, "md5") != md5 else ""
-
-
-def digest(path: Path, algorithm: str) -> str:
-    """The hash of a file in hexadecimal digits; `algorithm` as hashlib names it."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, algorithm).hexdigest()
 
 
 def _size(part: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from ..arch.spec import Preprocessing, Spec
 from ..atomic import write_json, write_text
 from ..console import warn
+from ..digest import digest
 from ..errors import UserError
 from .card import model_card
 
@@ -85,7 +85,7 @@ class Bundle:
         size = path.stat().st_size
         if size != stated["bytes"]:
             return f"{path} has {size} bytes where {MANIFEST} states {stated['bytes']}: truncated or replaced"
-        if sha256_of(path) != stated["sha256"]:
+        if digest(path) != stated["sha256"]:
             return f"{path} is not the file that was exported: its sha256 differs from {MANIFEST}"
         return None
 
@@ -152,12 +152,6 @@ def open_bundle(path: str | os.PathLike[str], *, check: bool = True) -> Bundle:
 def manifest_models(manifest: dict[str, Any]) -> list[str]:
     """The paths of the model files, relative to the bundle."""
     return [row["path"] for row in manifest["models"]]
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_shape(path: Path, manifest: dict[str, Any]) -> None:

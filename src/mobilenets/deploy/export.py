@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import __version__
 from ..console import say
+from ..digest import digest
 from ..errors import UserError
-from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS, is_bundle, sha256_of
+from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS, is_bundle
 from .card import model_card
 from .golden import Golden, golden_images, write_golden
 from .load import Loaded, TorchSession, load
@@ -132,7 +133,7 @@ def _write_model(
         "path": main.relative_to(folder).as_posix(),
         "parts": [path.relative_to(folder).as_posix() for path in parts],
         "size_bytes": sum(path.stat().st_size for path in parts),
-        "sha256": sha256_of(main),
+        "sha256": digest(main),
         "facts": facts,
     }
     return row, error
@@ -153,7 +154,7 @@ def _write_manifest(folder: Path, manifest: dict[str, Any], files: list[dict[str
     """Completes the folder: bundle.json with the hash of all that is there, then what may change later."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest["files"] = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths
     }
     measured = {"golden": [{"path": row["path"], "max_abs_error": row["max_abs_error"]} for row in files]}
     for name, value in ((MANIFEST, manifest), (MEASURED, measured)):

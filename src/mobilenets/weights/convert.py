@@ -18,6 +18,7 @@ from .. import __version__
 from ..arch.cost import cost
 from ..atomic import write_json
 from ..console import say, warn
+from ..digest import digest
 from ..errors import UserError
 from ..training.checkpoint import save_tensors
 from ..training.run import BEST, LABELS, RECIPE, SPEC, is_run, open_run, read_json
@@ -63,13 +64,13 @@ def convert(
     proof = prove(published, network, data)
     _tell_proof(published, proof)
     ok = proof is None or bool(proof["ok"])
-    digest = ""
+    sha256 = ""
     if ok:
-        digest = _write(folder, published, labels, proof, dict(network.state_dict()))
+        sha256 = _write(folder, published, labels, proof, dict(network.state_dict()))
     whole = cost(found.spec)
     return {
         "path": str(folder) if ok else None,
-        "sha256": digest or None,
+        "sha256": sha256 or None,
         "ok": ok,
         "recognised": found.facts | {"format": found.format, "network": found.spec.name},
         "classes": found.spec.head.classes,
@@ -235,7 +236,7 @@ def _write(
         shutil.rmtree(made, ignore_errors=True)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-    return _sha256(folder / BEST)
+    return digest(folder / BEST)
 
 
 def provenance(published: Published) -> dict[str, Any]:
@@ -261,13 +262,6 @@ def _versions() -> dict[str, str]:
 def _stated(path: Path) -> dict[str, Any]:
     """Name, size and hash of a source; of a folder those of all its files together."""
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for each in files:
-        digest.update(bytes.fromhex(_sha256(each)))
-    whole = _sha256(path) if not path.is_dir() else digest.hexdigest()
+    hashes = [digest(each) for each in files]
+    whole = hashlib.sha256(bytes.fromhex("".join(hashes))).hexdigest() if path.is_dir() else hashes[0]
     return {"name": path.name, "bytes": sum(each.stat().st_size for each in files), "sha256": whole}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

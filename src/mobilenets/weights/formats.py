@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ from .recognised import Recognised
 # uint8 RGB (N, R, R, 3) -> float32 (N, outputs), before any softmax, in the source's own runtime
 Reference = Callable[[np.ndarray], np.ndarray]
 READERS = ("tflite", "caffe", "keras", "tfjs", "state", "onnx")  # in the order in which they are asked
+_RUNTIMES = {  # what can be installed to run the source: its module and our extra
+    "LiteRT": ("ai_edge_litert", "litert"),
+    "Keras": ("keras", "keras"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+}
 KNOWN = "TFLite, Keras (.h5, .keras, .weights.h5), ONNX, TF.js, Caffe, timm and torchvision (.safetensors, .pth)"
 
 
@@ -43,8 +49,10 @@ class Published:
         """Why nothing could be compared with the source, where nothing was."""
         if self.compared == "backbone":
             return "a backbone's answers are not the file's"
-        extra = {"LiteRT": "litert", "Keras": "keras", "onnxruntime": "onnx"}.get(self.runtime)
-        return f"{self.runtime} does not run here" + (f' (pip install "mobilenets[{extra}]")' if extra else "")
+        module, extra = _RUNTIMES.get(self.runtime, ("", ""))
+        if module and find_spec(module) is None:
+            return f'{self.runtime} is not installed: pip install "mobilenets[{extra}]"'
+        return f"{self.runtime} does not run this file" if module else f"{self.runtime} does not run here"
 
 
 def read_weights(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import progress
 from ..data.cache import cache_folder
-from ..data.download import alone, digest, refuse_offline
+from ..data.download import alone, refuse_offline
+from ..digest import digest
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _check(path: Path, what: str) -> None:
     blob = path.resolve()
     stated = blob.name
     if len(stated) == 64:
-        right = digest(blob, "sha256") == stated
+        right = digest(blob) == stated
     elif len(stated) == 40:  # as git names it
         data = blob.read_bytes()
         right = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == stated

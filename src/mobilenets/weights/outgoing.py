@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..arch.spec import Block, Spec
 from ..atomic import replacing
+from ..digest import digest
 from ..errors import UserError
 from .names import Shape, tensor_shapes
 
@@ -71,5 +71,5 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray], spec: Spec, labels
         else:
             stamp = json.dumps({"spec": spec.to_json(), "labels": list(labels)})
             save_file(tensors, temporary, metadata={"format": "pt", STAMP: stamp})
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    return {"path": str(path), "sha256": digest}
+        written = digest(temporary)
+    return {"path": str(path), "sha256": written}

@@ -12,10 +12,12 @@ import torch
 from ..arch.spec import Preprocessing
 from ..console import warn
 from ..data.dataset import open_dataset
-from ..data.decode import ImageError, decode_image
-from ..data.preprocess import resize_and_crop
+from ..data.loader import scoring_batches
 from ..errors import UserError
 from ..nn.network import Network, build_network
+from ..training.adopt import evenly
+from ..training.checkpoint import load_network_
+from ..training.loop import Normaliser
 from .formats import Published
 from .recognised import Recognised
 
@@ -29,13 +31,7 @@ QUANTISED_AGREEMENT = 0.95  # on real images: logits saturate where the file sto
 def network_of(found: Recognised) -> Network:
     """The torch network with the file's weights, in evaluation mode."""
     network = build_network(found.spec)
-    own = network.state_dict()
-    unlike = [n for n in own if n not in found.state or tuple(own[n].shape) != found.state[n].shape]
-    if unlike or own.keys() != found.state.keys():
-        raise UserError(
-            f"{found.format}: the tensors do not fit {found.spec.name}: {(unlike or sorted(found.state))[0]}"
-        )
-    network.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in found.state.items()})
+    load_network_(network, {name: torch.from_numpy(np.array(v)) for name, v in found.state.items()}, found.format)
     return network.eval()
 
 
@@ -80,27 +76,18 @@ def prove(published: Published, network: Network, data: str | os.PathLike[str] |
 
 def answers(network: Network, images: np.ndarray) -> np.ndarray:
     """uint8 (N, R, R, C) -> float32 logits (N, outputs), normalised as the Spec says."""
-    pre = network.spec.preprocessing
-    pixels = (images.astype(np.float32) - np.array(pre.mean, np.float32)) / np.array(pre.std, np.float32)
+    normalise = Normaliser(network.spec.preprocessing, torch.device("cpu"))
     with torch.inference_mode():
-        logits: np.ndarray = network(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())).numpy()
+        logits: np.ndarray = network(normalise(torch.from_numpy(images))).numpy()
     return logits
 
 
 def _real_images(data: str | os.PathLike[str], preprocessing: Preprocessing) -> np.ndarray:
-    dataset = open_dataset(data)
-    count = len(dataset.samples)
-    places = np.linspace(0, count - 1, min(count, REAL_IMAGES)).astype(int)
     if len(preprocessing.mean) != 3:
         raise UserError(f"{data}: images have 3 channels, the network takes {len(preprocessing.mean)}")
-    samples = [dataset.samples[place] for place in places]
-    images = []
-    for sample in samples:
-        try:
-            images.append(resize_and_crop(decode_image(dataset.read(sample)), preprocessing))
-        except ImageError as error:
-            raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
-    return np.stack(images)
+    dataset = open_dataset(data)
+    samples = evenly(dataset.samples, REAL_IMAGES)
+    return np.concatenate([images for images, _ in scoring_batches(dataset, samples, preprocessing)])
 
 
 def pictures(side: int, channels: int = 3, count: int = IMAGES) -> np.ndarray:

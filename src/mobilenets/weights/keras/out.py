@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from ...arch.spec import Head, Spec
+from ...digest import digest
 from ...errors import UserError
 from ...nn.network import build_network
 from ..recognise.match import find_architecture
@@ -46,18 +46,13 @@ def to_keras(spec: Spec, state: dict[str, np.ndarray], path: Path) -> dict[str, 
         error, largest = _proof(spec, state, written, suffix)
         if not error <= TOLERANCE * largest:
             raise RuntimeError(f"{path}: Keras' logits differ by {error:.3g}, the largest being {largest:.3g}")
-        digest = hashlib.sha256(written.read_bytes()).hexdigest()
+        sha256 = digest(written)
         os.replace(written, path)
-    facts = {
-        "path": str(path),
-        "sha256": digest,
-        "max_abs_error": error,
-        "largest": largest,
-        "input": _input(spec),
-        "output": "softmax" if spec.head.classes else "pooled features",
-    }
+    facts = {"input": _input(spec), "output": "softmax" if spec.head.classes else "pooled features"}
     unlike = _unlike(spec) if suffix == ".weights.h5" else ""
-    return facts | ({"unlike_keras_applications": unlike} if unlike else {})
+    if unlike:
+        facts["unlike_keras_applications"] = unlike
+    return {"path": str(path), "sha256": sha256, "max_abs_error": error, "largest": largest, "facts": facts}
 
 
 def _input(spec: Spec) -> str:
