@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -114,6 +115,7 @@ def test_a_backbone_is_taken_out_of_a_detector(shared: Path, tmp_path: Path) -> 
     assert result["recognised"]["network"] == "mobilenet_v1_025"
     assert result["classes"] == 0
     assert len(result["tensors"]["set_aside"]) > 100
+    assert [row["name"] for row in result["sources"]] == ["mnet25.prototxt", "mnet25.caffemodel"]
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "data" / name / "1.png"), np.zeros((64, 64, 3), np.uint8))
@@ -258,3 +260,11 @@ def test_nothing_of_the_users_is_lost(vww: Path, tmp_path: Path, monkeypatch: py
     assert convert([vww], ".")["ok"]
     assert open_run(tmp_path / "run").spec.name == "mobilenet_v1_025"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "run"]
+
+
+def test_every_file_that_was_read_is_named_with_its_hash(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "weights" / "tfjs" / "centernet_mobilenet_v3_large_0.75_coco_fp16"
+    result = convert([folder / "centernet.json"], tmp_path / "run", backbone=True)
+    assert {row["name"]: row["sha256"] for row in result["sources"]} == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("centernet.json", "centernet.bin")
+    }

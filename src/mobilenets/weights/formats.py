@@ -142,7 +142,8 @@ def _from_graph(
     found = with_usual_crop(recognise(source, str(files[0]), backbone=wishes.backbone))
     opens = (lambda: None) if wishes.backbone else reference  # the file's answer is not the backbone's
     compared = "backbone" if wishes.backbone else "whole"
-    return Published(paths=files, found=found, runtime=runtime, compared=compared, reference=opens)
+    paths = source.files or files
+    return Published(paths=paths, found=found, runtime=runtime, compared=compared, reference=opens)
 
 
 def _tflite(files: tuple[Path, ...], wishes: _Wishes) -> Published:

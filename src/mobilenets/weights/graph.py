@@ -7,6 +7,7 @@ reads the network out of them. Values are feature maps (N, C, H, W), whatever th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -91,7 +92,8 @@ class Source:
     """A model file of a graph format, read.
 
     `quantisation` is empty for floating point, else for example "uint8, per tensor" or "int8, per channel".
-    `labels` are class names that the file states, in the order of its outputs. `facts` are for a person, in order.
+    `labels` are class names that the file states, in the order of its outputs. `files` are all that were read, where
+    they are more than were named. `facts` are for a person, in order.
     """
 
     format: str
@@ -99,4 +101,5 @@ class Source:
     normalisation: Normalisation | None = None
     quantisation: str = ""
     labels: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)

@@ -57,7 +57,13 @@ def read(path: Path, other: Path | None = None) -> Source:
             if name not in walk.layers
         },
     )
-    return Source(format="Caffe", graph=graph, normalisation=_normalisation(net, channels), facts=_facts(net, walk))
+    return Source(
+        format="Caffe",
+        graph=graph,
+        normalisation=_normalisation(net, channels),
+        files=(prototxt, caffemodel),
+        facts=_facts(net, walk),
+    )
 
 
 def open_reference(

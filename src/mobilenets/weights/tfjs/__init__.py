@@ -53,6 +53,7 @@ def read(path: Path) -> Source:
         graph=graph,
         normalisation=None if entry is None else entry.normalisation(graph.channels),
         quantisation=_quantisation(shards),
+        files=(file, *shards.paths),
         facts=facts,
     )
 

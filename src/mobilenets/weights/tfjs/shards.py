@@ -23,10 +23,11 @@ STORED = {"uint8": "|u1", "uint16": "<u2", "float16": "<f2"}
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """`tensors` by name, as TensorFlow.js has them in memory; `stored` names how the float ones are stored."""
+    """`tensors` by name, as TensorFlow.js has them in memory; `stored` is how the float ones were, `paths` the shards."""
 
     tensors: dict[str, np.ndarray]
     stored: frozenset[str]
+    paths: tuple[Path, ...]
 
 
 def read_shards(manifest: Any, model_json: Path) -> Shards:
@@ -37,9 +38,11 @@ def read_shards(manifest: Any, model_json: Path) -> Shards:
     tensors: dict[str, np.ndarray] = {}
     stored: set[str] = set()
     total = 0
+    read: list[Path] = []
     try:
         for group in manifest:
             paths = [_shard(name, model_json) for name in group["paths"]]
+            read += paths
             total += sum(path.stat().st_size for path in paths)
             if total > SHARDS_LIMIT:
                 raise UserError(f"{model_json}: its shards have {total} bytes; up to {SHARDS_LIMIT} are read")
@@ -58,7 +61,7 @@ def read_shards(manifest: Any, model_json: Path) -> Shards:
         raise UserError(f"{model_json}: its weights manifest is broken ({type(error).__name__}: {error})") from None
     except OSError as error:
         raise UserError(f"{model_json}: a shard cannot be read: {error}") from None
-    return Shards(tensors=tensors, stored=frozenset(stored))
+    return Shards(tensors=tensors, stored=frozenset(stored), paths=tuple(read))
 
 
 def _shard(name: Any, model_json: Path) -> Path:
