@@ -23,7 +23,7 @@ STORED = {"uint8": "|u1", "uint16": "<u2", "float16": "<f2"}
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """`tensors` by name, as TensorFlow.js has them in memory; `stored` is how the float ones were, `paths` the shards."""
+    """`tensors` by name, as TensorFlow.js has them in memory; `stored` is how floats were, `paths` are the shards."""
 
     tensors: dict[str, np.ndarray]
     stored: frozenset[str]
