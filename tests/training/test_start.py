@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dying import die_and_go_on
 from test_trainer import SETTINGS, metrics, same_run
 
 from conftest import write_shapes
@@ -26,7 +27,7 @@ from mobilenets.data.loader import scoring_batches
 from mobilenets.data.roles import roles
 from mobilenets.errors import UserError
 from mobilenets.nn.network import build_network
-from mobilenets.training import epochs, features, head_only, session
+from mobilenets.training import features, head_only
 from mobilenets.training.checkpoint import load_tensors, save_tensors
 from mobilenets.training.freeze import Freezing, first_trained
 from mobilenets.training.loop import Normaliser
@@ -131,32 +132,8 @@ def test_stopped_at_any_write_it_ends_with_the_same_numbers(
 ) -> None:
     if mode is not MODES["head"] and (mode is not MODES["gradual"] or target == "store"):
         pytest.skip("one mode with steps is enough, and the one without")
-    owner: Any = {"save": session.Session, "save_best": session.Session}.get(target, epochs.Training)
-    if target in ("write_report", "write_text"):
-        owner = epochs
-    elif target == "store":
-        owner = head_only
-    original, count = getattr(owner, target), 0
-
-    class Killed(BaseException):
-        pass
-
-    def dying(*args: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == call:
-            raise Killed
-        return original(*args, **options)
-
-    monkeypatch.setattr(owner, target, dying)
     run = tmp_path / "run"
-    try:
-        train(shapes, out=run, weights=weights, **mode)
-    except Killed:
-        monkeypatch.undo()
-        train(shapes, out=run, weights=weights, **mode)
-    else:
-        assert count < call, "the write was reached and did not stop the training"
+    die_and_go_on(monkeypatch, target, call, lambda: train(shapes, out=run, weights=weights, **mode))
     same_run(straight, run)
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dying import die_and_go_on
 
 from mobilenets.api import train
 from mobilenets.errors import UserError
-from mobilenets.training import checkpoint, epochs, session
+from mobilenets.training import checkpoint
 from mobilenets.training.run import BEST, EVALUATION, LAST, METRICS, open_run
 
 SETTINGS: dict[str, Any] = {
@@ -99,30 +100,8 @@ def test_stopped_at_any_write_it_ends_with_the_same_numbers(
     straight: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, call: int
 ) -> None:
     """The process dies just before the given write for the `call`-th time; the same command then finishes."""
-    owner: Any = {"save": session.Session, "save_best": session.Session}.get(target, epochs.Training)
-    if target in ("write_report", "write_text"):
-        owner = epochs
-    original, count = getattr(owner, target), 0
-
-    class Killed(BaseException):
-        pass
-
-    def dying(*args: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == call:
-            raise Killed
-        return original(*args, **options)
-
-    monkeypatch.setattr(owner, target, dying)
     run = tmp_path / "run"
-    try:
-        train(shapes, out=run, **SETTINGS)
-    except Killed:
-        monkeypatch.undo()
-        train(shapes, out=run, **SETTINGS)
-    else:
-        assert count < call, "the write was reached and did not stop the training"
+    die_and_go_on(monkeypatch, target, call, lambda: train(shapes, out=run, **SETTINGS))
     same_run(straight, run)
 
 

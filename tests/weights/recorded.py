@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
+from safetensors.numpy import save_file
 
-from mobilenets.nn.network import Network, build_network
+from mobilenets.errors import UserError
+from mobilenets.weights.proof import network_of
 from mobilenets.weights.recognised import Recognised
 
 
@@ -44,11 +48,21 @@ def recorded(shared: Path, name: str) -> Recorded:
     )
 
 
-def network_of(found: Recognised) -> Network:
-    """The torch network of what was read, in evaluation mode; every tensor must fit."""
-    network = build_network(found.spec).eval()
-    network.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in found.state.items()})
-    return network
+def save(state: dict[str, np.ndarray], path: Path) -> Path:
+    """The state dict as a file of the suffix's kind."""
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({name: torch.from_numpy(values) for name, values in state.items()}, path)
+    return path
+
+
+def refusal(read: Callable[..., Any], *args: Any) -> str:
+    """The one line with which `read` refuses what it is given."""
+    with pytest.raises(UserError) as caught:
+        read(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def relative_error(found: Recognised, wanted: Recorded) -> float:

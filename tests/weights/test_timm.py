@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recorded import random_state, recorded, relative_error
-from safetensors.numpy import save_file
+from recorded import random_state, recorded, refusal, relative_error, save
 
 from mobilenets.arch.adapt import folded, with_activation, with_in_channels, with_padding
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
@@ -44,28 +43,11 @@ LARGE = ("mobilenetv4_conv_large", "mobilenetv4_hybrid_medium")
 NOT_TIMMS = ("mobilenet_v1_shallow", "mobilenet_v1_full_conv")
 
 
-def save(state: dict[str, np.ndarray], path: Path) -> Path:
-    """The state dict as a file of the suffix's kind."""
-    if path.suffix == ".safetensors":
-        save_file(state, path)
-    else:
-        torch.save({name: torch.from_numpy(values) for name, values in state.items()}, path)
-    return path
-
-
 def timm_state(name: str, **changes: Any) -> dict[str, np.ndarray]:
     """A random state dict of a published network under timm's names."""
     spec = published(name).spec
     names = timm_names(spec)
     return {names[own]: values for own, values in random_state(tensor_shapes(spec)).items()} | changes
-
-
-def refusal(path: Path, architecture: str | None = None) -> str:
-    """The one line with which a file is refused."""
-    with pytest.raises(UserError) as caught:
-        read(path, architecture)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_every_recorded_network_is_tested(shared: Path) -> None:
@@ -280,7 +262,7 @@ def test_arguments_of_a_folder_are_followed_or_refused(tmp_path: Path) -> None:
     spec = read(hub_folder(tmp_path / "a", "mobilenetv2_035", model_args=arguments)).spec
     assert (spec.padding, spec.norm.eps) == ("same", 0.002)
     folder = hub_folder(tmp_path / "b", "mobilenetv2_035", model_args={"act_layer": "silu"})
-    assert "config.json sets act_layer to 'silu'" in refusal(folder)
+    assert "config.json sets act_layer to 'silu'" in refusal(read, folder)
 
 
 @pytest.mark.parametrize(
@@ -298,16 +280,16 @@ def test_arguments_of_a_folder_are_followed_or_refused(tmp_path: Path) -> None:
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )
 def test_a_folder_that_cannot_be_followed_is_refused(config: dict[str, Any], said: str, tmp_path: Path) -> None:
-    assert said in refusal(hub_folder(tmp_path / "hub", "mobilenetv2_035", **config))
+    assert said in refusal(read, hub_folder(tmp_path / "hub", "mobilenetv2_035", **config))
 
 
 def test_other_configurations_are_refused(tmp_path: Path) -> None:
     folder = hub_folder(tmp_path / "hub", "mobilenetv2_035")
     (folder / "config.json").write_text('{"model_type": "mobilenet_v2", "architectures": ["MobileNetV2Model"]}')
-    assert "a model of transformers (mobilenet_v2)" in refusal(folder)
+    assert "a model of transformers (mobilenet_v2)" in refusal(read, folder)
     for text in ("{", "[1]"):
         (folder / "config.json").write_text(text)
-        assert "config.json" in refusal(folder)
+        assert "config.json" in refusal(read, folder)
 
 
 @pytest.mark.parametrize(
@@ -376,19 +358,21 @@ def test_one_tensor_missing_too_many_or_of_another_shape_is_refused(tmp_path: Pa
     state = timm_state("mobilenetv3_small_050")
     key = "blocks.2.1.se.conv_reduce.bias"
     missing = {name: values for name, values in state.items() if name != key}
-    assert f"{key} is missing" in refusal(save(missing, tmp_path / "a.pth"), architecture)
+    assert f"{key} is missing" in refusal(read, save(missing, tmp_path / "a.pth"), architecture)
     extra = state | {"blocks.6.0.conv_extra.weight": np.ones(3, np.float32)}
-    assert "blocks.6.0.conv_extra.weight is one too many" in refusal(save(extra, tmp_path / "b.pth"), architecture)
+    assert "blocks.6.0.conv_extra.weight is one too many" in refusal(
+        read, save(extra, tmp_path / "b.pth"), architecture
+    )
     wrong = state | {key: np.ones(len(state[key]) + 8, np.float32)}
-    line = refusal(save(wrong, tmp_path / "c.pth"), architecture)
+    line = refusal(read, save(wrong, tmp_path / "c.pth"), architecture)
     assert f"{key} has shape" in line
     assert "mobilenetv3_small_050" in line
     whole = state | {key: np.ones(len(state[key]), np.int64)}
-    assert f"{key} is int64; allowed is floating point" in refusal(save(whole, tmp_path / "d.pth"), architecture)
+    assert f"{key} is int64; allowed is floating point" in refusal(read, save(whole, tmp_path / "d.pth"), architecture)
 
 
 def test_a_name_that_contradicts_the_tensors_is_refused(tmp_path: Path) -> None:
-    line = refusal(save(timm_state("mobilenetv2_050"), tmp_path / "mobilenetv2_100.pth"))
+    line = refusal(read, save(timm_state("mobilenetv2_050"), tmp_path / "mobilenetv2_100.pth"))
     assert "not the weights of timm's mobilenetv2_100 (by the file's name)" in line
     assert "has shape" in line
 
@@ -396,18 +380,20 @@ def test_a_name_that_contradicts_the_tensors_is_refused(tmp_path: Path) -> None:
 def test_another_networks_file_is_refused(tmp_path: Path) -> None:
     resnet = {f"layer{stage}.0.conv{n}.weight": np.ones((8, 8, 3, 3), np.float32) for stage in (1, 2) for n in (1, 2)}
     path = save({"conv1.weight": np.ones((64, 3, 7, 7), np.float32), **resnet}, tmp_path / "resnet.pth")
-    assert refusal(path) == (
+    assert refusal(read, path) == (
         f"{path}: tensors of no MobileNet of timm or torchvision (conv1.weight, layer1.0.conv1.weight, "
         "layer1.0.conv2.weight, ...)"
     )
     own = save(random_state(tensor_shapes(create_spec("mobilenet_v2_035"))), tmp_path / "best.safetensors")
-    assert "weights of a run of this program" in refusal(own)
+    assert "weights of a run of this program" in refusal(read, own)
 
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
     path = save(timm_state("mobilenetv2_035"), tmp_path / "weights.pth")
-    assert "unknown timm architecture 'mobilenetv2_035x'; allowed: mobilenetv1_100" in refusal(path, "mobilenetv2_035x")
-    assert "MobileNet V5 is no network of the papers" in refusal(path, "mobilenetv5_300m")
+    assert "unknown timm architecture 'mobilenetv2_035x'; allowed: mobilenetv1_100" in refusal(
+        read, path, "mobilenetv2_035x"
+    )
+    assert "MobileNet V5 is no network of the papers" in refusal(read, path, "mobilenetv5_300m")
 
 
 def test_padding_is_no_reason_to_refuse(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recorded import network_of, random_state, recorded, relative_error
-from safetensors.numpy import save_file
+from recorded import random_state, recorded, refusal, relative_error, save
 
 from mobilenets.arch.adapt import folded, with_in_channels, with_squeeze_excite
 from mobilenets.arch.registry import create_spec
 from mobilenets.arch.spec import Spec
 from mobilenets.errors import UserError
 from mobilenets.weights.names import tensor_shapes
+from mobilenets.weights.proof import network_of
 from mobilenets.weights.torchvision import matches, read, to_torchvision
 from mobilenets.weights.torchvision.networks import NAMES, network, networks, torchvision_names
 
@@ -26,23 +26,6 @@ DENSE = (  # recorded name, what it is, tensors of the backbone, tensors set asi
     ("lraspp_mobilenet_v3_large", "a segmentation network", 308, 11),
     ("ssdlite320_mobilenet_v3_large", "a detector", 308, 168),
 )
-
-
-def save(state: dict[str, np.ndarray], path: Path) -> Path:
-    """The state dict as a file of the suffix's kind."""
-    if path.suffix == ".safetensors":
-        save_file(state, path)
-    else:
-        torch.save({name: torch.from_numpy(values) for name, values in state.items()}, path)
-    return path
-
-
-def refusal(path: Path, architecture: str | None = None) -> str:
-    """The one line with which a file is refused."""
-    with pytest.raises(UserError) as caught:
-        read(path, architecture)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_every_recorded_network_is_tested(shared: Path) -> None:
@@ -192,7 +175,7 @@ def test_a_dense_network_is_named_or_gives_its_backbone(
     path = save(state, tmp_path / "weights.pth")
     assert matches(path)
     said = name.replace("_320_fpn", "_fpn")  # both sizes have the same tensors
-    assert f"torchvision's {said}, {task}: that task is not there yet" in refusal(path)
+    assert f"torchvision's {said}, {task}: that task is not there yet" in refusal(read, path)
     found = read(path, backbone=True)
     assert (len(found.used), len(found.set_aside)) == (used, aside)
     assert {*found.used, *found.set_aside} == set(state)
@@ -253,18 +236,18 @@ def test_one_tensor_missing_too_many_or_of_another_shape_is_refused(shared: Path
     state = recorded(shared, "torchvision/mobilenet_v2").state
     key = "features.7.conv.2.weight"
     missing = {name: values for name, values in state.items() if name != key}
-    line = refusal(save(missing, tmp_path / "a.pth"))
+    line = refusal(read, save(missing, tmp_path / "a.pth"))
     assert f"nearest is mobilenet_v2, but {key} is missing" in line
     extra = state | {"features.19.0.weight": np.ones(3, np.float32)}
-    assert "features.19.0.weight is one too many" in refusal(save(extra, tmp_path / "b.pth"))
+    assert "features.19.0.weight is one too many" in refusal(read, save(extra, tmp_path / "b.pth"))
     wrong = state | {key: np.ones((64, 191, 1, 1), np.float32)}
-    assert f"{key} has shape (64, 191, 1, 1)" in refusal(save(wrong, tmp_path / "c.pth"))
+    assert f"{key} has shape (64, 191, 1, 1)" in refusal(read, save(wrong, tmp_path / "c.pth"))
 
 
 def test_an_unknown_architecture_is_refused(shared: Path, tmp_path: Path) -> None:
     path = save(recorded(shared, "torchvision/mobilenet_v2").state, tmp_path / "weights.pth")
     assert "unknown torchvision architecture 'mobilenetv2_100'; allowed: mobilenet_v2" in refusal(
-        path, "mobilenetv2_100"
+        read, path, "mobilenetv2_100"
     )
 
 
