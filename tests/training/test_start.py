@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_shapes import write_shapes
 from dying import die_and_go_on
 from test_trainer import SETTINGS, metrics, same_run
 
-from conftest import write_shapes
 from mobilenets.api import train
 from mobilenets.arch.adapt import folded
 from mobilenets.arch.registry import create_spec

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_shapes import write_shapes
 from dying import die_and_go_on
 
 from mobilenets.api import train
@@ -158,8 +159,6 @@ def test_minutes_end_the_training_with_the_learning_rate(shapes: Path, tmp_path:
 
 
 def test_changed_data_is_noticed(shapes: Path, tmp_path: Path) -> None:
-    from conftest import write_shapes  # type: ignore[import-not-found]
-
     data = write_shapes(tmp_path / "data", train=12, val=4)
     train(data, out=tmp_path / "run", **{**SETTINGS, "epochs": 1, "batch_size": 8})
     (data / "train/disc/000.png").write_bytes((data / "train/disc/001.png").read_bytes())

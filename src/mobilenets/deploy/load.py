@@ -304,4 +304,5 @@ def _near(path: Path) -> str:
 
 
 def _describe(spec: Spec) -> str:
-    return f"{spec.name} at {spec.resolution} px, {spec.head.classes} classes"
+    classes = f"{spec.head.classes} classes" if spec.head.classes else "no classifier"
+    return f"{spec.name} at {spec.resolution} px, {classes}"

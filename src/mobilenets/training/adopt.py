@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..arch import adapt
+from ..arch.cost import cost
 from ..arch.spec import Spec
 from ..console import say
 from ..data.dataset import Dataset
@@ -18,6 +19,7 @@ from ..data.decode import ImageError, decode_image
 from ..data.loader import scoring_batches
 from ..data.records import Sample
 from ..data.roles import Roles
+from ..errors import UserError
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
 from ..nn.refold import refresh_, with_batch_norm
@@ -45,12 +47,23 @@ def adopted_spec(
     if resolution is None:
         side = median_side(dataset, samples)
         resolution = fitting_resolution(own, side)
+        if not _fits(start.spec, resolution):
+            resolution = own
         if resolution != own:
             say(f"images of {side} pixels: {resolution} px in place of the weights' {own} (--resolution sets it)")
     spec = adapt.with_classes(adapt.with_resolution(start.spec, resolution), len(dataset.classes))
     if total_stride is not None:
         spec = adapt.with_total_stride(spec, total_stride)
     return replace(spec, head=replace(spec.head, bias=True))
+
+
+def _fits(spec: Spec, resolution: int) -> bool:
+    """Whether every convolution of the network has room: one over the whole map fits one size alone."""
+    try:
+        cost(adapt.with_resolution(spec, resolution))
+    except UserError:
+        return False
+    return True
 
 
 def fitting_resolution(own: int, side: int) -> int:

@@ -49,7 +49,7 @@ class HeadTraining(Training):
         """Copy after copy until they or the minutes are over."""
         session, elapsed = self.session, self.clock()
         if not session.epoch:
-            say(f"features of {self.total[1:]} copies of {len(self.parts.train)} images, then the classifier alone")
+            say(f"features of {len(self.parts.train)} images, {self.total[1:]} times, then the classifier alone")
         selection = gather(self._embedded(self.selection_batches()))
         with closing(Events(self.run, session.epoch)) as events:
             while session.epoch < self.recipe.epochs and not (session.epoch and self._over(elapsed())):

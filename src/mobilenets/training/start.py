@@ -94,8 +94,8 @@ def check_fits(start: Start, model: Spec | None, width: float | None, changes: C
 
 def classifier_note(start: Start, classes: int, rows: list[int] | None) -> str:
     """What becomes of the classifier, in words."""
-    before = start.spec.head.classes
-    return f"{before} classes, kept" if rows is not None else f"{before} classes -> {classes}, fresh"
+    before = f"{start.spec.head.classes} classes" if start.spec.head.classes else "none"
+    return f"{before}, kept" if rows is not None else f"{before} -> {classes}, fresh"
 
 
 def without_folding(spec: Spec) -> Spec:

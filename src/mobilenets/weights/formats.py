@@ -118,7 +118,7 @@ def _read(files: tuple[Path, ...], wishes: _Wishes) -> Published:
         raise UserError(f"{files[0]}: is a network of ours already; --to keras, timm or torchvision writes a run out")
     name = next((name for name in READERS if any(_reader(name).matches(path) for path in files)), None)
     if name is None:
-        raise UserError(f"{files[0]}: no file of weights that is known here; known: {KNOWN}")
+        raise UserError(f"{files[0]}: no file of weights that is known here{_inside(files[0])}; known: {KNOWN}")
     if name == "caffe":
         return _caffe(files, wishes)
     if name == "tflite" and all(_reader(name).matches(path) for path in files):
@@ -134,6 +134,14 @@ def _read(files: tuple[Path, ...], wishes: _Wishes) -> Published:
     runtime = {"onnx": "onnxruntime", "tfjs": "TensorFlow.js"}[name]
     opens = getattr(reader, "open_reference", None)
     return _from_graph(files, source, wishes, runtime, lambda: opens(files[0], source) if opens else None)
+
+
+def _inside(folder: Path) -> str:
+    """What in a folder could have been meant, in words."""
+    if not folder.is_dir():
+        return ""
+    found = [path.name for path in sorted(folder.iterdir()) if path.is_file() and is_weights(path)]
+    return f"; it holds {', '.join(found[:3])}" if found else ""
 
 
 def _from_graph(

@@ -35,6 +35,10 @@ def to_keras(spec: Spec, state: dict[str, np.ndarray], path: Path) -> dict[str, 
     network that Keras has no layers for, or where Keras is missing; RuntimeError where the file is off.
     """
     suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
+    if suffix == ".weights.h5" and spec.norm.kind == "none":
+        raise UserError(
+            f"{path}: weights alone fit no network of keras.applications once BatchNorm is folded in; allowed is .keras"
+        )
     if suffix is None:
         raise UserError(f"{path}: unknown kind of Keras file; allowed: {', '.join(SUFFIXES)}")
     import_keras()
