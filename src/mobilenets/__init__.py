@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from .deploy.export import export
     from .deploy.predict import predict
     from .deploy.verify import verify
+    from .weights.convert import convert
 
 __version__ = "0.1.0"
 
-__all__ = ["bench", "cost", "create_model", "evaluate", "export", "predict", "train", "verify"]
+__all__ = ["bench", "convert", "cost", "create_model", "evaluate", "export", "predict", "train", "verify"]
 
 # Imported when first asked for: `import mobilenets` itself takes a few milliseconds and does not load torch.
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     "export": "deploy.export",
     "verify": "deploy.verify",
     "bench": "deploy.bench",
+    "convert": "weights.convert",
 }
 
 

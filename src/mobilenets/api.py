@@ -24,23 +24,40 @@ def create_model(
     *,
     width: float | None = None,
     resolution: int | None = None,
-    classes: int = 1000,
-    in_channels: int = 3,
+    classes: int | None = None,
+    in_channels: int | None = None,
     dropout: float | None = None,
 ) -> Network:
-    """A new network with random weights; for rarer settings see `arch.registry.create_spec` and `nn.build_network`.
+    """A network, new or with its weights; for rarer settings see `arch.registry.create_spec` and `nn.build_network`.
 
-    It takes normalised float images (N, C, H, W) and returns logits (N, classes).
+    An architecture's name gives random weights, in training mode. Whatever else names a network (a Run, a Bundle, a
+    published file, a catalogue name) gives its weights, in evaluation mode; `classes` then puts a fresh classifier in
+    place of its own, and width, resolution, input channels and dropout are the network's.
+    It takes normalised float images (N, C, H, W) and returns logits (N, classes), 1000 where nothing is said.
     Raises UserError on an unknown name or a value out of range.
 
     >>> create_model("mobilenet_v3_small", width=0.75, classes=3).spec.name
     'mobilenet_v3_small_075'
     """
-    from .nn.network import build_network
+    settings = {"width": width, "resolution": resolution, "in_channels": in_channels, "dropout": dropout}
+    given = {setting: value for setting, value in settings.items() if value is not None}
+    if _is_architecture(name):
+        from .nn.network import build_network
 
-    return build_network(
-        create_spec(name, width=width, resolution=resolution, classes=classes, in_channels=in_channels, dropout=dropout)
-    )
+        return build_network(create_spec(name, classes=1000 if classes is None else classes, **given))  # type: ignore[arg-type]
+    for setting, value in given.items():
+        raise UserError(f"{setting} {value} fits an architecture's name only; {name} has its own")
+    from .deploy.load import load
+
+    network = load(name).network
+    if classes is not None:
+        network.reset_head(classes)
+    return network
+
+
+def _is_architecture(name: str) -> bool:
+    """Whether it can only be an architecture's name, known or not: no path, and no name of the catalogue."""
+    return os.sep not in name and "." not in name and not os.path.exists(name)
 
 
 def cost(
@@ -50,23 +67,20 @@ def cost(
     resolution: int | None = None,
     classes: int | None = None,
 ) -> Cost:
-    """What a network costs, without building it: a name, a Spec, or the folder of a Run or a Bundle.
+    """What a network costs, without building it: whatever names one, or a Spec.
+
+    Published weights named by the catalogue are not downloaded for it.
 
     `width` goes with a name alone. Raises UserError on an unknown name or a value out of range.
 
     >>> cost("mobilenet_v3_small", width=0.75).params
     2041872
     """
-    if isinstance(network, str) and os.sep not in network and not os.path.exists(network):
+    if isinstance(network, str) and _is_architecture(network):
         return cost_of(
             create_spec(network, width=width, resolution=resolution, classes=1000 if classes is None else classes)
         )
-    if isinstance(network, Spec):
-        spec = network
-    else:
-        from .deploy.load import load
-
-        spec = load(network).spec
+    spec = network if isinstance(network, Spec) else _spec_of(network)
     if width is not None:
         named = spec.name if isinstance(network, Spec) else os.fspath(network)
         raise UserError(f"width {width:g} fits an architecture's name only; {named} has its width already")
@@ -75,6 +89,17 @@ def cost(
     if classes is not None:
         spec = adapt.with_classes(spec, classes, background=spec.head.background)
     return cost_of(spec)
+
+
+def _spec_of(network: str | os.PathLike[str]) -> Spec:
+    from .weights.catalog import find_where_no_file_is, spec_of
+
+    name = os.fspath(network)
+    if os.sep not in name and not os.path.exists(name):
+        return spec_of(find_where_no_file_is(name))
+    from .deploy.load import load
+
+    return load(network).spec
 
 
 def train(

@@ -11,15 +11,24 @@ from urllib.parse import urlsplit
 import pytest
 
 import mobilenets
+from mobilenets.arch.adapt import with_classes, with_resolution
 from mobilenets.arch.cost import cost
 from mobilenets.arch.registry import ARCHITECTURES, create_spec, parse_name
 from mobilenets.errors import UserError
-from mobilenets.weights.catalog import LIBRARIES, PublishedWeights, catalogue, find, matching, of_architecture
+from mobilenets.weights.catalog import (
+    LIBRARIES,
+    OTHER_NETWORKS,
+    PublishedWeights,
+    catalogue,
+    find,
+    matching,
+    of_architecture,
+    spec_of,
+)
 from mobilenets.weights.timm import networks as timm_networks
 
 ENTRIES = list(catalogue().values())
 PUBLISHED = Path(mobilenets.__file__).parent / "arch" / "published"
-OTHER_NETWORKS = ("mobilenetv1_100h", "mobilenetv3_large_150d")  # no setting of create_spec makes them
 
 
 def published(file: str) -> list[dict[str, str]]:
@@ -159,3 +168,21 @@ def test_the_weights_of_an_architecture() -> None:
     assert of_architecture("mobilenet_v1_shallow") == ()
     assert "mobilenet_v3_small_075.keras_224_in1k" in of_architecture("mobilenet_v3_small")
     assert {parse_name(name.split(".")[0])[0].name for name in of_architecture("mobilenet_v2")} == {"mobilenet_v2"}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_the_spec_is_known_without_the_file(entry: PublishedWeights) -> None:
+    spec = spec_of(entry)
+    assert spec.resolution == entry.resolution
+    assert spec.head.outputs == entry.classes
+    if entry.library == "timm":
+        wanted = with_classes(timm_networks.published(entry.model).spec, spec.head.classes)
+        assert cost(with_resolution(spec, 224)).params == cost(with_resolution(wanted, 224)).params
+
+
+def test_what_a_catalogue_name_costs_needs_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENETS_OFFLINE", "1")
+    assert mobilenets.cost("mobilenet_v2.torchvision_v2_in1k").params == 3_504_872
+    assert mobilenets.cost("mobilenetv1_100h.ra4_e3600_r224_in1k", classes=3).name == "mobilenet_v1_h"
+    with pytest.raises(UserError, match="no such file or folder, and unknown published weights"):
+        mobilenets.cost("mobilenet_v2.torchvision_v9_in1k")

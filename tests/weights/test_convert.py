@@ -14,6 +14,7 @@ import pytest
 import torch
 from graphs import graph_of, random_network
 
+import mobilenets
 from mobilenets.arch.registry import create_spec
 from mobilenets.deploy.evaluate import evaluate
 from mobilenets.deploy.load import load
@@ -268,3 +269,14 @@ def test_every_file_that_was_read_is_named_with_its_hash(shared: Path, tmp_path:
     assert {row["name"]: row["sha256"] for row in result["sources"]} == {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("centernet.json", "centernet.bin")
     }
+
+
+def test_python_makes_a_model_of_whatever_names_one(vww: Path, tmp_path: Path) -> None:
+    mobilenets.convert([vww], tmp_path / "run")
+    images = torch.randn(2, 3, 96, 96)
+    with torch.inference_mode():
+        from_file, from_run = (mobilenets.create_model(str(name))(images) for name in (vww, tmp_path / "run"))
+    assert torch.equal(from_file, from_run)
+    assert mobilenets.create_model(str(vww), classes=5)(images).shape == (2, 5)
+    with pytest.raises(UserError, match=r"width 0\.5 fits an architecture's name only"):
+        mobilenets.create_model(str(vww), width=0.5)

@@ -84,7 +84,7 @@ def cost(
     of what must be alive at once when the layers run in order. JSON: one object for one network, a list for several.
 
     Args:
-        network: names as `mobilenets models` lists them, or folders that `train` or `export` wrote
+        network: names as `mobilenets models` or `weights list` has them, Runs, Bundles, published files
         width: width multiplier, above 0 and at most 2 (an architecture's name only)
         resolution: side of the square input in pixels, 32 or more
         classes: number of classes; 1000 where a name is given

@@ -186,12 +186,9 @@ def _file(name: str, path: Path) -> Loaded:
 
 def _catalogued(name: str) -> Loaded:
     """Published weights by their name in the catalogue: from the cache, or downloaded."""
-    from ..weights.catalog import find
+    from ..weights.catalog import find_where_no_file_is
 
-    try:
-        find(name)
-    except UserError as error:
-        raise UserError(f"{name}: no such file or folder{_near(Path(name))}, and {error}") from None
+    find_where_no_file_is(name, _near(Path(name)))
     return _weights(name, Path(name))
 
 

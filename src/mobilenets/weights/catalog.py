@@ -19,10 +19,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from ..arch.registry import parse_name
+from ..arch.adapt import with_classes, with_resolution
+from ..arch.registry import create_spec, parse_name
+from ..arch.spec import Spec
 from ..errors import UserError
 
 LIBRARIES = ("timm", "torchvision", "keras", "tflite")
+OTHER_NETWORKS = ("mobilenetv1_100h", "mobilenetv3_large_150d")  # of timm's, which no setting of `create_spec` makes
 _FOLDER = Path(__file__).with_name("published")
 
 
@@ -97,6 +100,30 @@ def find(name: str) -> PublishedWeights:
     if found is not None:
         return found
     raise UserError(f"unknown published weights {name!r}; {_hint(name.casefold())}")
+
+
+def find_where_no_file_is(name: str, hint: str = "") -> PublishedWeights:
+    """As `find`, for a name that may be meant as a file's: the error says that there is none. `hint` goes into it."""
+    try:
+        return find(name)
+    except UserError as error:
+        raise UserError(f"{name}: no such file or folder{hint}, and {error}") from None
+
+
+def spec_of(entry: PublishedWeights) -> Spec:
+    """The network of the entry, known without its file. Preprocessing is the architecture's but for the resolution.
+
+    >>> spec_of(find("mobilenet_v3_small.torchvision_v1_in1k")).norm.eps
+    0.001
+    """
+    background = bool(entry.settings.get("background"))
+    classes = max(entry.classes - background, 0)
+    if entry.model in OTHER_NETWORKS:
+        from .timm.networks import published
+
+        return with_classes(with_resolution(published(entry.model).spec, entry.resolution), classes)
+    settings = {"classes": classes, "resolution": entry.resolution} | entry.settings
+    return create_spec(entry.architecture, **settings)
 
 
 def matching(pattern: str) -> list[PublishedWeights]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .catalog import PublishedWeights, find
+from .catalog import find_where_no_file_is
 from .graph import Source
 from .hub import fetch
 from .normalise import normalised_source, with_normalisation, with_usual_crop
@@ -71,19 +71,12 @@ def read_weights(
         raise UserError(f"{len(paths)} files named; a network has one, or two parts")
     files = tuple(Path(path) for path in paths)
     if len(files) == 1 and not files[0].exists() and len(files[0].parts) == 1:
-        entry = _catalogued(str(files[0]))
+        entry = find_where_no_file_is(str(files[0]))
         files, architecture = (fetch(entry),), architecture or entry.model
     for path in files:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
     return _read(files, _Wishes(architecture, backbone, normalise))
-
-
-def _catalogued(name: str) -> PublishedWeights:
-    try:
-        return find(name)
-    except UserError as error:
-        raise UserError(f"{name}: no such file or folder, and {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
