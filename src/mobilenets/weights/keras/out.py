@@ -32,7 +32,8 @@ def to_keras(spec: Spec, state: dict[str, np.ndarray], path: Path) -> dict[str, 
     keras.applications takes raw ones, as there. Returns {path, sha256, max_abs_error, largest, facts}: the error
     before the softmax on random images, `largest` the largest logit; facts {input, output}, and for weights alone
     unlike_keras_applications where the network there differs in what they do not carry. Raises UserError on an
-    unknown suffix, a network that Keras has no layers for, or where Keras is missing; RuntimeError where the file is off.
+    unknown suffix, a network that Keras has no layers for, or where Keras is missing; RuntimeError where the file
+    is off.
     """
     suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
     if suffix == ".weights.h5" and spec.norm.kind == "none":
