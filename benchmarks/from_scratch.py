@@ -123,6 +123,7 @@ def run_timm(task: dict[str, Any], minutes: float, seed: int, python: str | None
         (Path(folder) / "lists.json").write_text(json.dumps(lists))
         command = [python, str(HERE / "peers" / "timm_from_scratch.py"), f"{folder}/lists.json", task["peer"]["model"]]
         command += [str(task["peer"]["resolution"]), str(minutes), str(seed), str(len(dataset.classes))]
+        command.append(str(task["settings"].get("batch_size", 64)))
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1]) | {"split": parts.report_name}
 

@@ -50,8 +50,8 @@ def score(model, loader):
 
 def main():
     """Trains until the time is over, keeps the weights that the selection images like best, scores the report once."""
-    path, name, size, minutes, seed, classes = sys.argv[1:7]
-    size, budget, classes = int(size), 60 * float(minutes), int(classes)
+    path, name, size, minutes, seed, classes, batch = sys.argv[1:8]
+    size, budget, classes, batch = int(size), 60 * float(minutes), int(classes), int(batch)
     torch.manual_seed(int(seed))
     with open(path) as file:
         lists = json.load(file)
@@ -60,7 +60,7 @@ def main():
     plain = create_transform(size, is_training=False, crop_pct=crop, interpolation="bilinear")
     loaders = {
         "train": DataLoader(
-            Files(lists["train"], fine), 64, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
+            Files(lists["train"], fine), batch, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
         ),
         "selection": DataLoader(Files(lists["selection"], plain), 64),
         "report": DataLoader(Files(lists["report"], plain), 64),
