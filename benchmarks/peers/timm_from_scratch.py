@@ -2,12 +2,13 @@
 
 timm's own parts throughout: `create_transform` (random resized crops, flips, colour jitter 0.4, as its train.py has
 them by default), AdamW through `create_optimizer_v2`, a cosine with warm-up, label smoothing 0.1, `ModelEmaV3`, a
-torch DataLoader with two workers, channels_last. Prints one line of JSON.
+torch DataLoader with a worker per core (two at most), channels_last. Prints one line of JSON.
 """
 
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 
@@ -53,6 +54,7 @@ def main():
     path, name, size, minutes, seed, classes, batch = sys.argv[1:8]
     size, budget, classes, batch = int(size), 60 * float(minutes), int(classes), int(batch)
     torch.manual_seed(int(seed))
+    workers = min(2, len(os.sched_getaffinity(0)))
     with open(path) as file:
         lists = json.load(file)
     fine = create_transform(size, is_training=True, color_jitter=0.4, interpolation="bilinear")
@@ -60,7 +62,12 @@ def main():
     plain = create_transform(size, is_training=False, crop_pct=crop, interpolation="bilinear")
     loaders = {
         "train": DataLoader(
-            Files(lists["train"], fine), batch, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
+            Files(lists["train"], fine),
+            batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=True,
         ),
         "selection": DataLoader(Files(lists["selection"], plain), 64),
         "report": DataLoader(Files(lists["report"], plain), 64),
