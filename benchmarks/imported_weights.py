@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets.arch.spec import Spec
 from mobilenets.data.dataset import open_dataset
 from mobilenets.data.decode import decode_image
 from mobilenets.data.preprocess import resize_and_crop
@@ -68,10 +69,7 @@ def row(name: str, paths: list[Path], count: int) -> dict[str, Any]:
     """One file through its runtime and through our network."""
     published = read_weights(paths)
     found = published.found
-    dataset = open_dataset(SHARED / "data" / "imagenet_samples_even")
-    samples = dataset.samples[:: max(1, len(dataset.samples) // count)][:count]
-    images = np.stack([resize_and_crop(decode_image(dataset.read(s)), found.spec.preprocessing) for s in samples])
-    truth = np.array([dataset.classes[s.label].index for s in samples]) + found.spec.head.background
+    images, truth = real_images(found.spec, count)
     reference = published.reference()
     assert reference is not None, f"{published.runtime} is not installed"
     wanted, network = reference(images), network_of(found)
@@ -96,6 +94,14 @@ def row(name: str, paths: list[Path], count: int) -> dict[str, Any]:
         "machine": platform.processor() or platform.machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def real_images(spec: Spec, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """ImageNet pictures as the network sees them, uint8 (N, R, R, 3), and the output that is right for each, (N,)."""
+    dataset = open_dataset(SHARED / "data" / "imagenet_samples_even")
+    samples = dataset.samples[:: max(1, len(dataset.samples) // count)][:count]
+    images = np.stack([resize_and_crop(decode_image(dataset.read(s)), spec.preprocessing) for s in samples])
+    return images, np.array([dataset.classes[s.label].index for s in samples]) + spec.head.background
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def vww(shared: Path) -> Path:
 
 
 def test_a_tflite_file_becomes_a_run_with_proof(vww: Path, tmp_path: Path) -> None:
-    result = convert([vww], tmp_path / "run", normalise="unit")
+    result = convert(vww, tmp_path / "run", normalise="unit")
     assert result["ok"]
     assert result["recognised"]["network"] == "mobilenet_v1_025"
     assert (result["classes"], result["background"], result["resolution"]) == (2, False, 96)

@@ -34,7 +34,7 @@ LIBRARIES = {
 
 
 def convert(
-    sources: Sequence[str | os.PathLike[str]],
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
     architecture: str | None = None,
@@ -51,6 +51,7 @@ def convert(
     source's own runtime is installed, both run the same pictures (rendered ones, or those of `data`), and `ok` says
     whether they agree: if not, no Run is left. Raises UserError, one line, for what cannot be read.
     """
+    sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     folder = Path(out)
     given = _class_names(classes)
     _refuse(folder, sources)
