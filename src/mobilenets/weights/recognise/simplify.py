@@ -170,7 +170,36 @@ def _with_hard_forms(nodes: list[Node], outputs: Sequence[str]) -> list[Node]:
         gone |= {part.output for part in parts}
         new[parts[-1].output] = _act(form, x, parts)
     merged = [new.get(node.output, node) for node in nodes if node.output not in gone or node.output in new]
-    return _with_hard_swish(merged, outputs, made)
+    return _with_hard_swish(_with_threes_taken_out(merged, outputs), outputs, made)
+
+
+def _with_threes_taken_out(nodes: list[Node], outputs: Sequence[str]) -> list[Node]:
+    """relu6(conv(x)) / 6 as a hard sigmoid of the convolution without the 3 in its bias.
+
+    TensorFlow's converter adds the 3 of Keras' relu6(x + 3) / 6 into the bias of the convolution before it.
+    """
+    takers = consumers(nodes)
+    made = {node.output: node for node in nodes}
+    new: dict[str, Node | None] = {}
+
+    def alone(value: str) -> Node | None:
+        found = takers.get(value, [])
+        return found[0] if len(found) == 1 and value not in outputs else None
+
+    for clip in nodes:
+        sixth = alone(clip.output) if clip.op == "act" and clip.act == "relu6" else None
+        before = made.get(clip.inputs[0]) if sixth is not None else None
+        if sixth is None or not _multiplies(sixth, 1 / 6) or before is None or alone(before.output) is not clip:
+            continue
+        gated = alone(sixth.output)
+        if before.op not in ("conv", "linear") or "bias" not in before.weights or gated is None or gated.op != "mul":
+            continue
+        bias = (before.weights["bias"].astype(np.float64) - 3).astype(np.float32)
+        new[before.output] = replace(before, weights=before.weights | {"bias": bias})
+        new[clip.output] = None
+        new[sixth.output] = _act("hard_sigmoid", before.output, [clip, sixth])
+    replaced = (new.get(node.output, node) for node in nodes)
+    return [node for node in replaced if node is not None]
 
 
 def _sixth_of_product(

@@ -22,6 +22,9 @@ def translate(model: Model) -> Translation:
     made = Translation(model)
     for operator in model.operators:
         made.check(operator)
+        if made.computes_shape(operator):
+            made.made.update(operator.outputs)
+            continue
         method = _METHODS.get(operator.kind)
         if method and (not operator.inputs or min(operator.inputs[:2]) < 0):
             raise TFLiteError(f"{operator.kind} {made.name(operator.outputs[0])!r} lacks an input")

@@ -13,6 +13,7 @@ from ..graph import Node, Op
 from .tensors import Model, Operator, Tensor, TFLiteError, dequantised, stored_values
 
 ACTS = {"RELU": "relu", "RELU6": "relu6", "HARD_SWISH": "hard_swish", "LOGISTIC": "sigmoid"}
+_OF_SHAPES = ("SHAPE", "STRIDED_SLICE", "PACK", "GATHER", "CONCATENATION")
 _FUSED = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
 
 
@@ -37,6 +38,23 @@ class Translation:
         self.made.update(self.model.inputs)
         self.takers = Counter(index for operator in self.model.operators for index in set(operator.inputs))
         self.linear = {index for op in self.model.operators if op.kind == "FULLY_CONNECTED" for index in op.inputs[:1]}
+
+        self.shapes = self._shapes()
+
+    def _shapes(self) -> set[int]:
+        """The values that say no more than how a RESHAPE shall come out, where the number of images is open."""
+        found: set[int] = set()
+        other: set[int] = set(self.model.outputs)  # taken as what they are
+        for operator in reversed(self.model.operators):
+            if operator.kind in _OF_SHAPES and not other & set(operator.outputs):
+                found.update(operator.outputs)
+            else:
+                other.update(operator.inputs[:1] if operator.kind == "RESHAPE" else operator.inputs)
+        return found
+
+    def computes_shape(self, operator: Operator) -> bool:
+        """Whether it is part of a computation of shapes alone."""
+        return bool(operator.outputs) and self.shapes.issuperset(operator.outputs)
 
     def check(self, operator: Operator) -> None:
         """Raises TFLiteError where a value is taken before it is made, or made twice."""
