@@ -45,6 +45,19 @@ def test_the_same_batches_whatever_the_threads_and_the_cache(folder: Path) -> No
     assert any((a.images != b.images).any() for a, b in zip(first, loader(folder, seed=2).epoch(5)))
 
 
+def test_an_epoch_that_starts_later_skips_exactly_that(folder: Path) -> None:
+    whole = list(loader(folder).epoch(5))
+    late = loader(folder, threads=1)
+    for start in (1, 3):
+        late.images.kept.clear()
+        rest = list(late.epoch(5, start))
+        assert len(rest) == 3 - start
+        assert len(late.images.kept) == 8 * len(rest)  # what is skipped is not decoded
+        for a, b in zip(whole[start:], rest, strict=True):
+            assert (a.images == b.images).all()
+            assert (a.labels == b.labels).all()
+
+
 def test_labels_belong_to_their_images(folder: Path) -> None:
     for batch in loader(folder).epoch(0):
         means = batch.images.float().mean(dim=(1, 2))

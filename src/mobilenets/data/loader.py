@@ -98,10 +98,14 @@ class Loader:
         """Batches per epoch; the last, incomplete one is left out, its images come up in other epochs."""
         return len(self.images) // self.batch_size
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch, prepared ahead in threads. Raises UserError naming an image that cannot be read."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from the `start`-th on, prepared ahead in threads.
+
+        The batches before `start` are not decoded; those after are the same as without it. Raises UserError naming an
+        image that cannot be read.
+        """
         order, u = draw(self.seed, number, len(self.images))
-        chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(self.steps)]
+        chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(start, self.steps)]
         yield from ahead(lambda chunk: self._batch(chunk, u), chunks, self.threads)
 
     def _batch(self, indices: np.ndarray, u: np.ndarray) -> Batch:
