@@ -34,6 +34,7 @@ def train(
     randaugment: int | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    progressive: float | None = None,
     seed: int = 0,
     recipe: str = "auto",
     labels: str | None = None,
@@ -71,6 +72,7 @@ def train(
         randaugment: RandAugment operations on each picture, 0 to 10
         mixup: alpha of mixup's Beta distribution; 0 for none
         cutmix: alpha of cutmix's Beta distribution; 0 for none
+        progressive: resolution of the first epoch, a part of the training's; grows until half of the epochs are done
         seed: of the weights, the order and the augmentation
         recipe: all settings not given: default, small_pictures, strong, sgd, transfer; auto goes by weights, resolution
         labels: which label column to learn where the data has several
@@ -104,6 +106,7 @@ def train(
         randaugment=randaugment,
         mixup=mixup,
         cutmix=cutmix,
+        progressive=progressive,
         seed=seed,
         recipe=recipe,
         labels=labels,

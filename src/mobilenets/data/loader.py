@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +16,17 @@ import torch
 from torch import Tensor
 
 from ..arch.spec import Preprocessing
+from ..console import say
 from ..errors import UserError
-from .augment import Augmentation, draw, warp
+from .augment import Augmentation, draw, shrink_of_crop, warp
 from .dataset import Dataset, Sample
-from .decode import ImageError, decode_image
+from .decode import DECODING, ImageError, decode_image
+from .decoded import DecodedCache, open_decoded
 from .preprocess import resize_and_crop
 
-CACHE_BYTES = 2 * 2**30
+CACHE_BYTES = 2 * 2**30  # of decoded images in memory, where none are kept on disk
+LEAST_OF_SIDE, MOST_OF_SIDE = 7 / 8, 5 / 4  # what the short side of a decoded image may be, in parts of the stated side
+STORED = 1  # changes with what `Images` keeps of a decoded image
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,51 +41,103 @@ class Batch:
 
 
 class Images:
-    """Decoded training images, the short side at most `side` pixels, kept in memory up to `cache_bytes`."""
+    """Decoded training images, as large as training at one side needs them, kept from one epoch to the next.
+
+    With `side`, every image is decoded once, its short side about that many pixels, and kept: on disk for a dataset
+    whose `fingerprint` is given, where that is possible, else in memory up to `cache_bytes`. What is kept is what would
+    be decoded again, so a full, empty or absent cache changes no result. Without `side`, each crop is decoded for
+    itself from the file, as large as that crop needs it, and nothing is kept.
+    """
 
     def __init__(
-        self, dataset: Dataset, samples: Sequence[Sample], side: int, *, cache_bytes: int = CACHE_BYTES
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        side: int | None,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        fingerprint: str | None = None,
     ) -> None:
         self.dataset = dataset
         self.samples = tuple(samples)
         self.side = side
         self.free = cache_bytes
         self.kept: dict[int, np.ndarray] = {}
+        self.fingerprint = fingerprint
+        self.on_disk: DecodedCache | None = None
+        self._numbers: list[int] = []  # of the samples in the dataset
+        self._told = False
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    def prepare(self) -> None:
+        """Opens what is kept on disk, and says where images are kept; called again, says what has changed."""
+        if self.fingerprint is not None and self.side is not None:
+            images = self.dataset.samples
+            self.on_disk, where = open_decoded(self.fingerprint, len(images), self.side, f"{STORED} {DECODING}")
+            places = {sample.name: place for place, sample in enumerate(images)}
+            self._numbers = [places[sample.name] for sample in self.samples]
+            self.fingerprint = None
+            say(where)
+        elif self.on_disk is not None and self.on_disk.refusal is not None and not self._told:
+            say(f"no more decoded images are kept on disk ({self.on_disk.refusal}), the others in memory")
+            self._told = True
+
     def __getitem__(self, index: int) -> np.ndarray:
+        """Image `index`, uint8 (H, W, 3), whole, at the side that is kept. Raises UserError when it is no image."""
         image = self.kept.get(index)
+        if image is None and self.on_disk is not None:
+            image = self.on_disk.get(self._numbers[index])
         if image is None:
             image = self._read(index)
-            if image.nbytes <= self.free:
-                self.free -= image.nbytes
-                self.kept[index] = image
+            self._keep(index, image)
         return image
 
+    def for_crop(self, index: int, shrink: Callable[[int, int], float]) -> np.ndarray:
+        """Image `index`, whole: the one that is kept, or decoded for a crop that shrinks by `shrink(height, width)`."""
+        return self[index] if self.side is not None else self._decode(index, shrink=shrink)
+
+    def _keep(self, index: int, image: np.ndarray) -> None:
+        if self.on_disk is not None and self.on_disk.put(self._numbers[index], image):
+            return
+        if image.nbytes <= self.free:
+            self.free -= image.nbytes
+            self.kept[index] = image
+
     def _read(self, index: int) -> np.ndarray:
+        assert self.side is not None, "without a side there is no image but for a crop"
+        # A JPEG at 1/2 that is just short of the side is taken: decoding it whole takes twice as long.
+        image = self._decode(index, min_side=math.ceil(self.side * LEAST_OF_SIDE))
+        short = min(image.shape[:2])
+        if short > self.side * MOST_OF_SIDE:  # else shrinking would cost more than the pixels that it saves
+            height, width = (max(1, round(s * self.side / short)) for s in image.shape[:2])
+            kernel = cv2.INTER_LINEAR if short < 2 * self.side else cv2.INTER_AREA  # by less than 2 it skips no pixel
+            image = cv2.resize(image, (width, height), interpolation=kernel)
+        return image
+
+    def _decode(
+        self, index: int, *, min_side: int | None = None, shrink: Callable[[int, int], float] | None = None
+    ) -> np.ndarray:
         sample = self.samples[index]
         try:
-            image = decode_image(self.dataset.read(sample), min_side=self.side)
+            return decode_image(self.dataset.read(sample), min_side=min_side, shrink=shrink)
         except ImageError as error:
             raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
-        short = min(image.shape[:2])
-        if short > self.side:
-            height, width = (max(1, round(s * self.side / short)) for s in image.shape[:2])
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        return image
 
 
 class Loader:
-    """Training batches. The same (seed, epoch) gives the same batches, whatever ran before and in how many threads."""
+    """Training batches. The same (seed, epoch) gives the same batches, whatever ran before and in how many threads.
+
+    `resolution` is the side of the images in pixels, or that side as a function of the epoch.
+    """
 
     def __init__(
         self,
         images: Images,
         *,
         batch_size: int,
-        resolution: int,
+        resolution: int | Callable[[int], int],
         augmentation: Augmentation,
         seed: int,
         threads: int | None = None,
@@ -90,7 +147,7 @@ class Loader:
         self.resolution = resolution
         self.augmentation = augmentation
         self.seed = seed
-        self.threads = threads or min(4, os.cpu_count() or 1)
+        self.threads = threads or default_threads()
         self.labels = np.array([sample.label for sample in images.samples], np.int64)
 
     @property
@@ -104,16 +161,27 @@ class Loader:
         The batches before `start` are not decoded; those after are the same as without it. Raises UserError naming an
         image that cannot be read.
         """
+        self.images.prepare()
         order, u = draw(self.seed, number, len(self.images))
         chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(start, self.steps)]
-        yield from ahead(lambda chunk: self._batch(chunk, u), chunks, self.threads)
+        size = self.resolution_at(number)
+        yield from ahead(lambda chunk: self._batch(chunk, u, size), chunks, self.threads)
 
-    def _batch(self, indices: np.ndarray, u: np.ndarray) -> Batch:
-        size = self.resolution
+    def resolution_at(self, epoch: int) -> int:
+        """The side of that epoch's images in pixels."""
+        return self.resolution if isinstance(self.resolution, int) else self.resolution(epoch)
+
+    def _batch(self, indices: np.ndarray, u: np.ndarray, size: int) -> Batch:
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
-            out[row] = warp(self.images[int(index)], self.augmentation, u[index], size)
+            out[row] = self._image(int(index), u[index], size)
         return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]))
+
+    def _image(self, index: int, u: np.ndarray, size: int) -> np.ndarray:
+        def shrink(height: int, width: int) -> float:
+            return shrink_of_crop(height, width, self.augmentation, u, size)
+
+        return warp(self.images.for_crop(index, shrink), self.augmentation, u, size)
 
 
 def scoring_batches(
@@ -131,11 +199,21 @@ def scoring_batches(
         return np.stack(images), np.array([sample.label for sample in chunk], np.int64)
 
     chunks = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
-    yield from ahead(read, chunks, min(4, os.cpu_count() or 1))
+    yield from ahead(read, chunks, default_threads())
+
+
+def default_threads() -> int:
+    """Threads that prepare images where nobody says: one for each core that this process may use, at most 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
 
 
 def ahead(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
-    """`map(work, items)` in threads, at most `threads` + 1 results ahead of the reader; stops them when it leaves."""
+    """`map(work, items)` in threads, at most `threads` + 1 results ahead of the reader; stops them when it leaves.
+
+    OpenCV is told to use no threads of its own: one image for each core at a time is quicker than all at one image.
+    """
+    cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
     waiting: deque[Future[R]] = deque()
     try:

@@ -71,7 +71,10 @@ class Recipe:
     label_smoothing: float = 0.1
     ema_epochs: float = 1.0
     train_resolution: float = 1.0  # of the network's resolution; less is quicker, see `default`
-    store: float = 1.15  # decoded images are kept at this multiple of the resolution
+    store: float = (
+        1.15  # decoded images are kept at this multiple of the resolution; 0: each crop is decoded for itself
+    )
+    progressive: float = 1.0  # of the training resolution at first, growing to all of it by the middle; 1: no growing
     tuning: Tuning | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -172,6 +175,7 @@ class Changes:
     randaugment: int | None = None
     mixup: float | None = None
     cutmix: float | None = None
+    progressive: float | None = None
     freeze: str | None = None
     layer_decay: float | None = None
     unfreeze: float | None = None
@@ -203,7 +207,7 @@ def choose_recipe(name: str, resolution: int, changes: Changes, *, weights: bool
         tuning=_tuning(recipe.tuning or Tuning(), changes) if weights else None,
         optimiser=_with(recipe.optimiser, changes, ("lr", "weight_decay")),
         augmentation=_with(recipe.augmentation, changes, ("flip", "randaugment", "mixup", "cutmix")),
-        **_given(changes, ("epochs", "batch_size", "label_smoothing")),
+        **_given(changes, ("epochs", "batch_size", "label_smoothing", "progressive")),
     )
 
 
@@ -227,6 +231,7 @@ def _check(changes: Changes) -> None:
         "randaugment": (lambda v: 0 <= v <= 10, "0 (none) to 10 operations"),
         "mixup": (lambda v: 0 <= v <= 10, "0 (none) to 10"),
         "cutmix": (lambda v: 0 <= v <= 10, "0 (none) to 10"),
+        "progressive": (lambda v: 0.25 <= v <= 1, "0.25 to 1 (the same resolution in all epochs)"),
         "layer_decay": (lambda v: 0 < v <= 1, "above 0 and at most 1 (none)"),
         "unfreeze": (lambda v: 0 <= v <= 1, "0 (all from the start) to 1"),
     }
