@@ -8,8 +8,9 @@ Two folders of JPEGs are made on the spot: 512 px (four photographs side by side
 photograph of that size), trained at 224 px, and 160 px, trained at 128. Every arm decodes, crops, turns, flips and
 recolours each image and ends with normalised float32 batches of 64. `cold` decodes each image anew, `crops` decodes
 each crop for itself (`store` 0), `warm` finds all decoded images in the cache on disk. One pass of each arm is a round;
-rounds are interleaved; a ratio is that of the two arms in the same round. The first round is dropped. Rows are appended
-to benchmarks/results/loader.jsonl.
+rounds are interleaved; a ratio is that of the two arms in the same round. The first round is dropped. With one thread
+the clock is the processor time of the process, which other programs on the machine disturb little; with more it is the
+wall's. Rows are appended to benchmarks/results/loader.jsonl.
 """
 
 from __future__ import annotations
@@ -129,18 +130,19 @@ def own_arms(folder: Path, size: int, threads: int) -> dict[str, Arm]:
 
 def pass_of_loader(loader: Loader, normalise: Normaliser, numbers: Iterator[int]) -> float:
     """Images per second of the next epoch, normalised batches included."""
-    began = time.perf_counter()
+    clock = time.process_time if loader.threads == 1 else time.perf_counter
+    began = clock()
     for batch in loader.epoch(next(numbers)):
         normalise(batch.images)
-    return loader.steps * BATCH / (time.perf_counter() - began)
+    return loader.steps * BATCH / (clock() - began)
 
 
 def pass_of_pillow(files: list[Path], transform: Callable[[Path, int], torch.Tensor], size: int) -> float:
     """Images per second of one pass, stacked to batches."""
-    began, steps = time.perf_counter(), len(files) // BATCH
+    began, steps = time.process_time(), len(files) // BATCH
     for step in range(steps):
         torch.stack([transform(path, size) for path in files[step * BATCH : (step + 1) * BATCH]])
-    return steps * BATCH / (time.perf_counter() - began)
+    return steps * BATCH / (time.process_time() - began)
 
 
 @contextmanager
