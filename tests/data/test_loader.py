@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,7 +175,7 @@ def test_the_same_batches_in_memory_cold_and_warm(
     assert not cold.images.kept  # all on disk
     list(cold.epoch(6))  # an epoch leaves out what fills no batch
     warm = loader(photos, fingerprint="a")
-    monkeypatch.setattr(loader_module, "decode_image", None)  # nothing is decoded again
+    monkeypatch.setattr(loader_module, "decode_near", None)  # nothing is decoded again
     assert same(warm.epoch(5), memory)
     monkeypatch.undo()
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path))
@@ -223,6 +224,16 @@ def test_what_is_kept_is_near_the_side(photos: Path) -> None:
             short = min(images[index].shape[:2])
             of_file = min(decode_image(dataset.read(sample)).shape[:2])
             assert min(of_file, side * 7 / 8) <= short <= side * 5 / 4
+
+
+def test_a_file_that_vanishes_is_named(folder: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
+    images, dataset = loader(copied), open_dataset(copied)
+    (copied / "c1" / "4.png").unlink()
+    with pytest.raises(UserError, match=r"c1/4\.png of .*copy can no longer be read: No such file"):
+        [list(images.epoch(number)) for number in range(3)]
+    with pytest.raises(UserError, match=r"c1/4\.png of .*can no longer be read"):
+        list(scoring_batches(dataset, dataset.samples, Preprocessing(resolution=32)))
 
 
 def test_a_broken_image_is_named(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -66,6 +67,23 @@ def decode_image(
     if header.format in _WITH_ALPHA:
         image = _to_rgb8(image, header.alpha)
     return _upright(image, header.orientation)
+
+
+def decode_near(data: bytes, side: int) -> np.ndarray:
+    """The picture as `decode_image` gives it, its short side about `side` pixels, 7/8 to 5/4 of it, or the file's own.
+
+    A JPEG at 1/2 that is a little short of the side is taken, because decoding it whole takes twice as long; a picture
+    that is a little larger stays as it is, because shrinking it would take longer than its pixels cost later.
+    """
+    image = decode_image(data, min_side=math.ceil(side * 7 / 8))
+    short = min(image.shape[:2])
+    if short <= side * 5 / 4:
+        return image
+    height, width = (max(1, round(pixels * side / short)) for pixels in image.shape[:2])
+    kernel = (
+        cv2.INTER_LINEAR if short < 2 * side else cv2.INTER_AREA
+    )  # by less than 2 it skips no pixel, 6 times as fast
+    return cv2.resize(image, (width, height), interpolation=kernel)
 
 
 def _checked_header(data: bytes) -> Header:

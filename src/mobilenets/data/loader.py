@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,13 +20,11 @@ from ..console import say
 from ..errors import UserError
 from .augment import Augmentation, draw, shrink_of_crop, warp
 from .dataset import Dataset, Sample
-from .decode import DECODING, ImageError, decode_image
+from .decode import DECODING, ImageError, decode_image, decode_near
 from .decoded import DecodedCache, open_decoded
 from .preprocess import resize_and_crop
 
 CACHE_BYTES = 2 * 2**30  # of decoded images in memory, where none are kept on disk
-LEAST_OF_SIDE, MOST_OF_SIDE = 7 / 8, 5 / 4  # what the short side of a decoded image may be, in parts of the stated side
-STORED = 1  # changes with what `Images` keeps of a decoded image
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,7 +57,7 @@ class Images:
         fingerprint: str | None = None,
     ) -> None:
         self.dataset = dataset
-        self.samples = tuple(samples)
+        self.samples = samples
         self.side = side
         self.free = cache_bytes
         self.kept: dict[int, np.ndarray] = {}
@@ -67,6 +65,7 @@ class Images:
         self.on_disk: DecodedCache | None = None
         self._numbers: list[int] = []  # of the samples in the dataset
         self._told = False
+        self._keeping = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -75,7 +74,7 @@ class Images:
         """Opens what is kept on disk, and says where images are kept; called again, says what has changed."""
         if self.fingerprint is not None and self.side is not None:
             images = self.dataset.samples
-            self.on_disk, where = open_decoded(self.fingerprint, len(images), self.side, f"{STORED} {DECODING}")
+            self.on_disk, where = open_decoded(self.fingerprint, len(images), self.side, DECODING)
             places = {sample.name: place for place, sample in enumerate(images)}
             self._numbers = [places[sample.name] for sample in self.samples]
             self.fingerprint = None
@@ -90,40 +89,28 @@ class Images:
         if image is None and self.on_disk is not None:
             image = self.on_disk.get(self._numbers[index])
         if image is None:
-            image = self._read(index)
+            assert self.side is not None, "without a side there is no image but for a crop"
+            side = self.side
+            image = self._decoded(index, lambda data: decode_near(data, side))
             self._keep(index, image)
         return image
 
     def for_crop(self, index: int, shrink: Callable[[int, int], float]) -> np.ndarray:
         """Image `index`, whole: the one that is kept, or decoded for a crop that shrinks by `shrink(height, width)`."""
-        return self[index] if self.side is not None else self._decode(index, shrink=shrink)
+        if self.side is not None:
+            return self[index]
+        return self._decoded(index, lambda data: decode_image(data, shrink=shrink))
 
     def _keep(self, index: int, image: np.ndarray) -> None:
         if self.on_disk is not None and self.on_disk.put(self._numbers[index], image):
             return
-        if image.nbytes <= self.free:
-            self.free -= image.nbytes
-            self.kept[index] = image
+        with self._keeping:  # threads of the loader share the bound
+            if image.nbytes <= self.free:
+                self.free -= image.nbytes
+                self.kept[index] = image
 
-    def _read(self, index: int) -> np.ndarray:
-        assert self.side is not None, "without a side there is no image but for a crop"
-        # A JPEG at 1/2 that is just short of the side is taken: decoding it whole takes twice as long.
-        image = self._decode(index, min_side=math.ceil(self.side * LEAST_OF_SIDE))
-        short = min(image.shape[:2])
-        if short > self.side * MOST_OF_SIDE:  # else shrinking would cost more than the pixels that it saves
-            height, width = (max(1, round(s * self.side / short)) for s in image.shape[:2])
-            kernel = cv2.INTER_LINEAR if short < 2 * self.side else cv2.INTER_AREA  # by less than 2 it skips no pixel
-            image = cv2.resize(image, (width, height), interpolation=kernel)
-        return image
-
-    def _decode(
-        self, index: int, *, min_side: int | None = None, shrink: Callable[[int, int], float] | None = None
-    ) -> np.ndarray:
-        sample = self.samples[index]
-        try:
-            return decode_image(self.dataset.read(sample), min_side=min_side, shrink=shrink)
-        except ImageError as error:
-            raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
+    def _decoded(self, index: int, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+        return _decoded(self.dataset, self.samples[index], decode)
 
 
 class Loader:
@@ -190,16 +177,21 @@ def scoring_batches(
     """Batches of (uint8 (N, R, R, 3), labels (N,)) through the one resize and crop; raises UserError on a bad image."""
 
     def read(chunk: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-        images = []
-        for sample in chunk:
-            try:
-                images.append(resize_and_crop(decode_image(dataset.read(sample)), preprocessing))
-            except ImageError as error:
-                raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
+        images = [resize_and_crop(_decoded(dataset, sample, decode_image), preprocessing) for sample in chunk]
         return np.stack(images), np.array([sample.label for sample in chunk], np.int64)
 
     chunks = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
     yield from ahead(read, chunks, default_threads())
+
+
+def _decoded(dataset: Dataset, sample: Sample, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    try:
+        return decode(dataset.read(sample))
+    except ImageError as error:
+        raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{sample.name} of {dataset.root} can no longer be read: {reason}") from None
 
 
 def default_threads() -> int:
@@ -208,7 +200,7 @@ def default_threads() -> int:
     return min(4, cores)
 
 
-def ahead(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
+def ahead(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """`map(work, items)` in threads, at most `threads` + 1 results ahead of the reader; stops them when it leaves.
 
     OpenCV is told to use no threads of its own: one image for each core at a time is quicker than all at one image.
