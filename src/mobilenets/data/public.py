@@ -12,7 +12,7 @@ from pathlib import Path
 from ..console import progress, say
 from ..errors import UserError
 from . import layouts
-from .cache import cache_folder
+from ..cachefolder import cache_folder
 from .download import RemoteFile, alone, download
 
 _TFDS = "https://storage.googleapis.com/download.tensorflow.org"

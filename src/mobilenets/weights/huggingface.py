@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import progress
-from ..data.cache import cache_folder
+from ..cachefolder import cache_folder
 from ..data.download import alone, refuse_offline
 from ..digest import digest
 from ..errors import UserError
