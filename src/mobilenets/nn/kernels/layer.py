@@ -7,16 +7,20 @@ from torch import Tensor, nn
 from .conditions import plain, untouched, working_dtype
 from .depthwise import Geometry, depthwise
 from .norm_act import is_known, norm_act
+from .pointwise import pointwise
+
+Padding = tuple[int, int, int, int]  # left, right, top, bottom
 
 
-def convolve(conv: nn.Conv2d, padding: tuple[int, int, int, int], x: Tensor) -> Tensor:
+def convolve(conv: nn.Conv2d, padding: Padding, x: Tensor) -> Tensor:
     """conv(x); `padding` (left, right, top, bottom) is what it puts around this x. x is as `conditions.wanted` says."""
     dtype = working_dtype(x)
-    if dtype is None or not untouched(conv) or conv.bias is not None or not plain(conv.weight):
+    if dtype is None or not untouched(conv) or not plain(conv.weight):
         return conv(x)
-    if conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1 and _suits(conv, padding, x):
-        geometry = Geometry(conv.stride[0], conv.dilation[0], *padding)
-        return depthwise(x.to(dtype), conv.weight, geometry)
+    if _is_pointwise(conv, padding):
+        return pointwise(x, conv.weight, conv.bias)
+    if conv.bias is None and _is_depthwise(conv) and _suits(conv, padding, x):
+        return depthwise(x.to(dtype), conv.weight, Geometry(conv.stride[0], conv.dilation[0], *padding))
     return conv(x)
 
 
@@ -36,7 +40,16 @@ def normalise(norm: nn.Module, activation: nn.Module, y: Tensor) -> Tensor:
     return activation(norm(y))
 
 
-def _suits(conv: nn.Conv2d, padding: tuple[int, int, int, int], x: Tensor) -> bool:
+def _is_pointwise(conv: nn.Conv2d, padding: Padding) -> bool:
+    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and not any(padding)
+
+
+def _is_depthwise(conv: nn.Conv2d) -> bool:
+    """One filter per channel."""
+    return conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1
+
+
+def _suits(conv: nn.Conv2d, padding: Padding, x: Tensor) -> bool:
     """Square kernel, stride and dilation; padding within the kernel; at least one output."""
     (k, k2), (stride, stride2), (dilation, dilation2) = conv.kernel_size, conv.stride, conv.dilation
     reach = (k - 1) * dilation

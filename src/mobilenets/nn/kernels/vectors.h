@@ -1,7 +1,8 @@
 // Sixteen floats at a time, loaded from and stored as float32 or bfloat16; all arithmetic is float32.
 //
 // The vector extension of GCC and Clang becomes one AVX-512 register, two AVX2 ones or four of NEON, so one source serves
-// every processor; only the rounding to bfloat16 has an instruction of its own where AVX512_BF16 is there.
+// every processor; only the rounding to bfloat16 and the loads of a part of
+// a vector have instructions of their own where AVX-512 is there.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,9 @@
 #include <omp.h>
 #include <type_traits>
 
-#ifdef __AVX512BF16__
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
+#define MASKS
 #endif
 
 #if defined(__clang__)
@@ -43,7 +45,7 @@ INLINE Floats widen(Halves halves) {
 
 // Rounds to nearest, ties to even, as torch does.
 INLINE Halves narrow(Floats v) {
-#ifdef __AVX512BF16__
+#if defined(MASKS) && defined(__AVX512BF16__)
     __m256bh rounded = _mm512_cvtneps_pbh((__m512)v);
     Halves halves;
     std::memcpy(&halves, &rounded, sizeof halves);
@@ -77,6 +79,22 @@ INLINE void store(BFloat16* p, Floats v) {
 }
 
 // The first `count` lanes; the others are zero.
+#ifdef MASKS
+INLINE __mmask16 mask_of(int64_t count) { return count >= LANES ? 0xffff : __mmask16((1u << count) - 1); }
+
+INLINE Floats load(const float* p, int64_t count) { return (Floats)_mm512_maskz_loadu_ps(mask_of(count), p); }
+
+INLINE Floats load(const BFloat16* p, int64_t count) {
+    __m256i halves = _mm256_maskz_loadu_epi16(mask_of(count), p);
+    return widen((Halves)halves);
+}
+
+INLINE void store(float* p, Floats v, int64_t count) { _mm512_mask_storeu_ps(p, mask_of(count), (__m512)v); }
+
+INLINE void store(BFloat16* p, Floats v, int64_t count) {
+    _mm256_mask_storeu_epi16(p, mask_of(count), (__m256i)narrow(v));
+}
+#else
 template <typename T> INLINE Floats load(const T* p, int64_t count) {
     if (count >= LANES) return load(p);
     T lanes[LANES] = {};
@@ -90,6 +108,7 @@ template <typename T> INLINE void store(T* p, Floats v, int64_t count) {
     store(lanes, v);
     std::memcpy(p, lanes, count * sizeof(T));
 }
+#endif
 
 INLINE Floats all(float value) { return Floats{} + value; }
 // NaN in `a` stays NaN.
