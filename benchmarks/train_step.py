@@ -4,12 +4,12 @@
     python benchmarks/train_step.py --networks v2 --arms ours --profile
     python benchmarks/train_step.py --device cuda --batch 512 --compile --peer-python PEERS/bin/python
 
-A step is zero_grad, forward, loss, backward, AdamW. Every arm is a process of its own that lives as long as a network is
-measured; in each round each is asked for one step in turn, so that what else the machine does hits all alike. Printed: the
-median of the images per second, the ratio to timm's best of {float32, bfloat16} x {channels first, last} and to its default
-(float32, channels first) with the quartiles over the rounds, and how much memory a step adds per image. A row per
-network is appended to benchmarks/results/train_step.jsonl. The peers need an environment of their own with torch, timm,
-torchvision and keras (PYTHONPATH may hold a shim).
+A step is zero_grad, forward, loss, backward, AdamW. Every arm is a process of its own that lives as long as a network
+is measured; in each round each is asked for one step in turn, so that what else the machine does hits all alike.
+Printed: the median of the images per second, the ratio to timm's best of {float32, bfloat16} x {channels first, last}
+and to its default (float32, channels first) with the quartiles over the rounds, and what memory a step adds per image.
+A row per network is appended to benchmarks/results/train_step.jsonl. The peers need an environment of their own with
+torch, timm, torchvision and keras (PYTHONPATH may hold a shim).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -33,7 +34,6 @@ HERE = Path(__file__).resolve().parent
 ROWS = HERE / "results" / "train_step.jsonl"
 WORKER = HERE / "peers" / "train_step_worker.py"
 NETWORKS = ("v1", "v2", "v3_large", "v4_conv_small")
-WARM_UP = 2  # rounds
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Arm:
     compile: bool = False
     device: str = "cpu"
     threads: int = 0
+    cpu_time: bool = False
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Worker:
         if arm.threads:
             environment["OMP_NUM_THREADS"] = str(arm.threads)
         command = [python, str(WORKER), json.dumps(asdict(arm))]
-        self.said = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it when full
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would stop it when full
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.said, text=True, env=environment)
 
@@ -89,7 +90,7 @@ class Worker:
 
 def arms_of(arguments: argparse.Namespace) -> list[Arm]:
     """What is compared."""
-    common = {"device": arguments.device, "threads": arguments.threads}
+    common = {"device": arguments.device, "threads": arguments.threads, "cpu_time": arguments.cpu_time}
     precisions, layouts = ("float32", "bfloat16"), ("channels_last", "channels_first")
     on_cpu = arguments.device == "cpu"
     arms = []
@@ -106,7 +107,7 @@ def arms_of(arguments: argparse.Namespace) -> list[Arm]:
                     arms.append(Arm(library, precision, layout, compile=True, **common))
             if library == "timm" and arguments.kept_peers:
                 arms.append(Arm(library, precision, "channels_last", kept_memory=True, **common))
-    return arms
+    return [arm for arm in arms if re.search(arguments.match, arm.name)]
 
 
 def measure(network: str, arms: list[Arm], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -117,10 +118,10 @@ def measure(network: str, arms: list[Arm], arguments: argparse.Namespace) -> dic
         load = {"do": "load", "network": network, "size": arguments.size, "batch": arguments.batch}
         workers = [worker for worker in workers if worker.ask(**load)["parameters"] is not None]
         seconds: dict[str, list[float]] = {worker.arm.name: [] for worker in workers}
-        for number in range(WARM_UP + arguments.rounds):
+        for number in range(arguments.warm_up + arguments.rounds):
             for worker in workers:
                 taken = worker.ask(do="step")["seconds"]
-                if number >= WARM_UP:
+                if number >= arguments.warm_up:
                     seconds[worker.arm.name].append(taken)
         found: dict[str, Any] = {"seconds": seconds}
         found["bytes"] = {worker.arm.name: worker.ask(do="memory")["bytes"] for worker in workers}
@@ -143,6 +144,7 @@ def summarise(network: str, found: dict[str, Any], arguments: argparse.Namespace
     seconds, batch = found["seconds"], arguments.batch
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     row: dict[str, Any] = {"network": network, "size": arguments.size, "batch": batch, "rounds": arguments.rounds}
+    row["clock"] = "processor" if arguments.cpu_time else "wall"
     row["images_per_second"] = {name: round(batch / median, 2) for name, median in medians.items()}
     row["megabytes_per_image"] = {name: round(size / batch / 1e6, 2) for name, size in found["bytes"].items()}
     ours = min((name for name in medians if name.startswith("ours ")), key=medians.__getitem__, default=None)
@@ -189,10 +191,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--arms", default="ours,timm,torchvision,keras")
+    parser.add_argument("--match", default="", help="only the arms whose name fits this regular expression")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--warm-up", type=int, default=2, help="rounds that do not count")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes by itself")
+    parser.add_argument("--cpu-time", action="store_true", help="one thread's processor time: for a busy machine")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--kept-peers", action="store_true", help="timm with freed memory kept, as our trainer has it")
@@ -200,6 +205,8 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="append no row")
     parser.add_argument("--peer-python", default=os.environ.get("PEER_PYTHON"))
     arguments = parser.parse_args()
+    if arguments.cpu_time:
+        arguments.threads = 1
     arms = arms_of(arguments)
     middles = []
     for network in arguments.networks.split(","):

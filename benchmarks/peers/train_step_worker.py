@@ -12,8 +12,6 @@ import os
 import sys
 import time
 
-with contextlib.suppress(ImportError):
-    import tvshim  # noqa: F401 - lets torchvision import beside a CPU build of torch
 import torch
 from torch.nn import functional as F
 
@@ -39,6 +37,8 @@ def make(library, network):
     name = NAMES[library].get(network)
     if name is None:
         return None
+    with contextlib.suppress(ImportError):
+        import tvshim  # noqa: F401 - lets torchvision import beside a CPU build of torch
     if library == "timm":
         import timm
 
@@ -122,7 +122,7 @@ def resident(field):
 
 
 def measure_bytes(arm, device):
-    """How much one step adds: CUDA's counter, or the growth of the peak resident memory (free memory trimmed before)."""
+    """What one step adds: by CUDA's counter, or the growth of the peak resident memory, free memory trimmed before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -155,11 +155,12 @@ def main():
         if request["do"] == "load":
             reply["parameters"] = runner.load(request["network"], request["size"], request["batch"])
         elif request["do"] == "step":
-            began = time.perf_counter()
+            clock = time.process_time if arm["cpu_time"] else time.perf_counter
+            began = clock()
             reply["loss"] = runner.train()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            reply["seconds"] = time.perf_counter() - began
+            reply["seconds"] = clock() - began
         elif request["do"] == "memory":
             reply["bytes"] = measure_bytes(runner, device)
         elif request["do"] == "profile":

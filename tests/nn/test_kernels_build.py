@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,13 @@ needs_compiler = pytest.mark.skipif(
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty cache and nothing loaded; what was loaded before comes back after."""
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(binding.SWITCH, raising=False)
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(binding, "_load", binding._load.__wrapped__)
-    yield tmp_path / "cache" / "kernels"
+    return tmp_path / "cache" / "kernels"
 
 
 def fake_compiler(folder: Path, script: str) -> str:
@@ -64,7 +63,9 @@ def test_no_compiler(fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_a_compiler_that_fails(fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    path = fake_compiler(tmp_path, 'echo "In file included from x" >&2; echo "omp.h: fatal error: not found" >&2; exit 1')
+    path = fake_compiler(
+        tmp_path, 'echo "In file included from x" >&2; echo "omp.h: fatal error: not found" >&2; exit 1'
+    )
     monkeypatch.setenv("CXX", path)
     expected = f"{path} cannot compile the kernels: omp.h: fatal error: not found"
     assert kernels.available() == (False, expected)
@@ -103,9 +104,7 @@ def test_the_library_is_built_once_and_again_when_damaged(fresh: Path, monkeypat
 @needs_compiler
 def test_two_processes_build_at_once(fresh: Path) -> None:
     program = "from mobilenets.nn.kernels import available; print(*available())"
-    started = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in started:
         said, _ = process.communicate(timeout=300)
         assert said == "True compiled for this machine\n"

@@ -1,4 +1,4 @@
-"""The depthwise kernels against torch's convolution in float64: values and both gradients, over every form they have."""
+"""The depthwise kernels against torch's convolution in float64: values and both gradients, over all their forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobilenets.nn.kernels.depthwise import Geometry, depthwise
 
 pytestmark = pytest.mark.skipif(not available()[0], reason=f"no kernels: {available()[1]}")
 
-# Padding (left, right, top, bottom) as parts of the kernel's reach: symmetric, TensorFlow's `same`, Keras' correct_pad, none.
+# Padding (left, right, top, bottom) from the kernel's reach.
 PADDINGS = {
     "symmetric": lambda reach: (reach // 2,) * 4,
     "same": lambda reach: (reach // 2 - (reach > 1), reach // 2, reach // 2, reach - reach // 2),

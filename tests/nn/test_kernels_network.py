@@ -21,6 +21,7 @@ from mobilenets.nn.placement import placed
 
 pytestmark = pytest.mark.skipif(not available()[0], reason=f"no kernels: {available()[1]}")
 
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The library's functions that were called, in order."""
@@ -149,7 +150,7 @@ def test_frozen_layers_and_statistics_stay(calls: list[str]) -> None:
     learn(made, images())
     for key, value in made.state_dict().items():
         frozen = key.startswith(tuple(f"blocks.{i}." for i in range(5)))
-        assert torch.equal(value, before[key]) == (frozen or "running" not in key and "tracked" not in key), key
+        assert torch.equal(value, before[key]) == (frozen or ("running" not in key and "tracked" not in key)), key
     assert calls
 
 

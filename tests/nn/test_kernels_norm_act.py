@@ -52,7 +52,9 @@ def error(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
-@pytest.mark.parametrize(("n", "c", "h", "w"), [(4, 24, 9, 7), (2, 2, 5, 5), (1, 16, 40, 41), (33, 70, 1, 1), (2, 3, 1, 1)])
+@pytest.mark.parametrize(
+    ("n", "c", "h", "w"), [(4, 24, 9, 7), (2, 2, 5, 5), (1, 16, 40, 41), (33, 70, 1, 1), (2, 3, 1, 1)]
+)
 def test_equals_torch(act: type[nn.Module], n: int, c: int, h: int, w: int) -> None:
     torch.manual_seed(c)
     y = images(n, c, h, w)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import atomic
-from ..console import say
 from ..cachefolder import cache_folder
+from ..console import say
 from ..data.download import RemoteFile, alone, download, refuse_offline
 from ..errors import UserError
 from . import huggingface

@@ -1,4 +1,4 @@
-"""Faster training on CPUs: kernels in C++, built at first use, behind the plain PyTorch path that everything else uses."""
+"""Faster training on CPUs: kernels in C++, built at first use; the plain PyTorch path is reference and fallback."""
 
 from __future__ import annotations
 

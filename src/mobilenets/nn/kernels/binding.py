@@ -17,7 +17,10 @@ _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, 
 _ARGUMENTS = {
     "depthwise_forward": [_POINTER, _POINTER, _POINTER, _INT, _POINTER, _INT],
     "depthwise_backward": [_POINTER] * 5 + [_INT, _POINTER, _INT],
-    "norm_act_forward": [_POINTER] * 3 + [_INT, _LONG, _LONG, _POINTER, _POINTER, _INT, _DOUBLE] + [_POINTER] * 3 + [_INT],
+    "norm_act_forward": [_POINTER] * 3
+    + [_INT, _LONG, _LONG, _POINTER, _POINTER, _INT, _DOUBLE]
+    + [_POINTER] * 3
+    + [_INT],
     "norm_act_backward": [_POINTER] * 3 + [_INT, _LONG, _LONG, _POINTER, _POINTER, _INT] + [_POINTER] * 4 + [_INT],
 }
 

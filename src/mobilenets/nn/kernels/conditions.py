@@ -14,8 +14,8 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 def wanted(x: Tensor) -> bool:
     """Whether a layer in training may run x through the kernels.
 
-    x is a plain float32 or bfloat16 tensor (N, C, H, W) on the CPU in channels_last memory, gradients are on, and nothing
-    watches the operators: no torch.compile, export, tracing, functorch transform or dispatch mode.
+    x is a plain float32 or bfloat16 tensor (N, C, H, W) on the CPU in channels_last memory, gradients are on, and
+    nothing watches the operators: no torch.compile, export, tracing, functorch transform or dispatch mode.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) is not Tensor:
         return False

@@ -33,7 +33,9 @@ def norm_act(y: Tensor, norm: nn.BatchNorm2d, activation: nn.Module) -> Tensor:
 @torch.no_grad()
 def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
     """Moves the running statistics towards the batch's; the variance that is kept is the unbiased one."""
-    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     norm.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
