@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..data.dataset import Dataset, open_dataset
 from ..data.loader import Images, Loader
 from ..data.roles import Roles, roles
 from ..errors import UserError
+from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
 from ..nn.placement import placed
 from ..nn.refold import set_momentum_
@@ -76,7 +77,8 @@ def run_training(
         spec = spec_to_train(start, spec, settings)
     describe(spec, dataset, parts)
     mark = write_beginning(run, arguments, spec, dataset, parts, settings, start)
-    return _make(run, spec, dataset, parts, settings, arguments, placement, start, mark).result()
+    with kept_memory() if placement.type == "cpu" else nullcontext():
+        return _make(run, spec, dataset, parts, settings, arguments, placement, start, mark).result()
 
 
 def check_arguments(arguments: Arguments) -> None:
