@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 
 INDEX_NAME = "shards.json"
+STATE_NAME = ".pack.json"  # lies in a folder until `data pack` has finished it
 _REMOTE = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?=[^/])", re.IGNORECASE)
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")

@@ -20,7 +20,7 @@ from ..atomic import replacing, write_json
 from ..console import progress
 from ..digest import digest
 from ..errors import UserError
-from .addresses import INDEX_NAME
+from .addresses import INDEX_NAME, STATE_NAME
 from .dataset import Dataset, Sample, open_dataset
 from .decode import ImageError, decode_image
 from .ranges import ShardError, open_ranges
@@ -31,7 +31,6 @@ from .tarscan import TAR_BLOCK, scan_samples
 
 SHARD_MB = 128.0
 QUALITY = 92  # of JPEG, where images are made smaller
-STATE_NAME = ".pack.json"  # lies in the folder until the set is whole
 _AHEAD = 16  # images that are read side by side
 _SIDES = (8, 4096)
 

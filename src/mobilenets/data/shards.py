@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .addresses import INDEX_NAME, address_of, is_remote, is_shard_name, names_shards
+from .addresses import INDEX_NAME, STATE_NAME, address_of, is_remote, is_shard_name, names_shards
 from .ranges import Blocks, RangeFile, ShardError, open_ranges
 from .records import SPLITS, Dataset, Sample, is_image_name
 from .shardcache import fetched_index, scanned_index
@@ -128,7 +128,7 @@ def is_shards(path: str | os.PathLike[str]) -> bool:
         return True
     if os.path.isdir(address):
         entries = [entry.name for entry in os.scandir(address)]
-        if INDEX_NAME in entries:
+        if INDEX_NAME in entries or STATE_NAME in entries:
             return True
         tars = sorted(filter(is_shard_name, entries))
         return bool(tars) and not any(map(is_image_name, entries)) and _is_shard(os.path.join(address, tars[0]))
@@ -185,6 +185,10 @@ def _find(address: str, remote: bool, labels: str | None) -> tuple[Index, list[s
     folder = address.removesuffix(INDEX_NAME).rstrip("/") if address.endswith(INDEX_NAME) else address.rstrip("/")
     if not remote and os.path.isfile(os.path.join(folder or ".", INDEX_NAME)):
         index = read_index(Path(folder or "."))
+    elif not remote and os.path.isfile(os.path.join(folder or ".", STATE_NAME)):
+        raise UserError(f"{folder}: was not packed to its end; the same `mobilenets data pack` goes on")
+    elif not remote and address.endswith(INDEX_NAME):
+        raise UserError(f"{address}: no such file")
     elif remote and not address.endswith(".tar") and "::" not in address:
         index = fetched_index(folder)
     else:
