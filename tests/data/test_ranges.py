@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shardserver import FolderServer, serving
 
 from mobilenets.data import download, ranges
 from mobilenets.data.ranges import Blocks, ShardError, open_ranges
 from mobilenets.errors import UserError
+from shardserver import FolderServer, serving
 
 DATA = bytes(range(256)) * 64  # 16 KiB
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shardserver import FolderServer, serving
 from test_tarscan import write_tar
 
 from mobilenets.data import download, roles
@@ -21,6 +20,7 @@ from mobilenets.data.pack import pack
 from mobilenets.data.ranges import ShardError
 from mobilenets.data.shards import ShardDataset, is_streamed, open_shards
 from mobilenets.errors import UserError
+from shardserver import FolderServer, serving
 
 Png = Callable[..., bytes]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shardserver import FolderServer, serving
 from test_tarscan import write_tar
 
 from mobilenets.data import download, stream, streamorder
@@ -21,6 +20,7 @@ from mobilenets.data.shards import ShardDataset, is_streamed
 from mobilenets.data.stream import StreamLoader
 from mobilenets.data.streamorder import StreamOrder, plan_order
 from mobilenets.errors import UserError
+from shardserver import FolderServer, serving
 
 IMAGES, SHARDS, BATCH = 300, 5, 16
 STILL = Augmentation(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False, colour=0.0)

@@ -8,12 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from shardserver import serving
 
 from mobilenets import train
 from mobilenets.data.pack import pack
 from mobilenets.deploy.evaluate import evaluate
 from mobilenets.errors import UserError
+from shardserver import serving
 
 SETTINGS: dict[str, Any] = {"model": "mobilenet_v1", "width": 0.25, "resolution": 32, "epochs": 2, "batch_size": 16}
 
