@@ -89,8 +89,8 @@ class Sample:
 class Dataset:
     """A labelled set of images, not yet decoded; `notes` are for a person.
 
-    `form` is "folders", "lists", "csv" or "shards". `mark` stands for the whole content where the data itself states
-    one, and spares reading it all.
+    `form` is "folders", "lists", "csv", "shards" or "huggingface". `mark` stands for the whole content where the data
+    itself states one, and spares reading it all.
     """
 
     root: Path
