@@ -58,6 +58,7 @@ def test_remote_shards_are_streamed_the_same_each_time_and_scored_by_name(pictur
         here, there = evaluate(first["run"], pictures / "packed"), evaluate(first["run"], address)
         assert here["top1"] == there["top1"] == first["report"]["top1"]
         assert here["confusion"] == there["confusion"]
+        assert there["data"] == address
         (pictures / "packed" / "train-000001.tar").rename(tmp_path / "aside.tar")
         try:
             with pytest.raises(UserError, match=r"train-000001\.tar: the server answers 404"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN_PROBLEMS = 30
 
 
-def check(data: Path, /, *, labels: str | None = None) -> Answer:
+def check(data: str, /, *, labels: str | None = None) -> Answer:
     """Finds what is wrong with labelled images before a network learns it. Status 1 when there are errors.
 
     Every file is read and decoded. Errors: files that are no whole image, the same bytes in two splits or two classes,
@@ -60,7 +60,7 @@ def _problem(problem: Problem) -> list[str]:
 
 
 def show(
-    data: Path,
+    data: str,
     /,
     *,
     out: Path,

@@ -141,7 +141,7 @@ def _scan(folder: Path, address: str, files: Sequence[RangeFile], labels: str | 
         for number, (samples, size) in enumerate(_scanned(files, labels, pool)):
             file, split = files[number], splits[number]
             kept = _add(writer, f"{os.path.basename(file.address)}/", samples, number, split, values, faults)
-            shards.append(Shard(file.address, split, kept, size))
+            shards.append(Shard(os.path.basename(file.address), split, kept, size))
             bar.advance(task)
     images = sum(shard.images for shard in shards)
     if not images:
