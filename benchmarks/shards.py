@@ -1,12 +1,12 @@
 """Prints what an image costs and how much memory is held, for sets of shards of a thousand to a million images.
 
-    PYTHONPATH=src python benchmarks/shards.py [--largest 1000000] [--folder FOLDER] [--record]
+    PYTHONPATH=src python benchmarks/shards.py [--smallest 1000] [--largest 1000000] [--folder FOLDER] [--record]
 
-Synthetic shards: sixteen JPEGs of 64 pixels, repeated under names of their own, 20,000 in a shard. For each size a
-process of its own reads the headers once (the scan that a set without an index costs), then opens the set from the
-cache and loads training batches of 64 on one thread: by random access with an exact shuffle (what local shards get),
-and as a stream (what remote shards get). Both begin in the middle of the first epoch, as a resumed training does.
-The shards (3.6 GB for a million images) are removed at the end, unless --folder names where to keep them.
+Synthetic shards: sixteen JPEGs of 64 pixels, repeated under names of their own, 20,000 in a shard; the shards are copies.
+For each size a process of its own reads the headers once (the scan that a set without an index costs), then opens the
+set from the cache and loads training batches of 64 on one thread: by random access with an exact shuffle (what local
+shards get), and as a stream (what remote shards get). Both begin in the middle of the first epoch, as a resumed
+training does. The shards (3.6 GB for a million images) are removed at the end, unless --folder names where to keep them.
 Times are processor time, of all threads, and so the same on a busy machine: median of 15 rounds of 10 batches after one
 that is dropped, with the 10th and 90th percentile. Memory is that of the process
 without what is mapped from files (RssAnon), at its most. `--record` adds the rows to benchmarks/results/shards.jsonl.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -49,12 +50,16 @@ def pictures() -> list[bytes]:
 
 
 def write_shards(folder: Path, images: int) -> None:
-    """Shards that hold `images` images of ten classes."""
+    """Shards that hold `images` images of ten classes; each shard is a copy of the first."""
     folder.mkdir(parents=True)
     blobs = pictures()
     for begin in range(0, images, PER_SHARD):
-        with open(folder / f"train-{begin // PER_SHARD:06}.tar", "wb") as out:
-            for number in range(begin, min(begin + PER_SHARD, images)):
+        path = folder / f"train-{begin // PER_SHARD:06}.tar"
+        if begin:
+            shutil.copyfile(folder / "train-000000.tar", path)
+            continue
+        with open(path, "wb") as out:
+            for number in range(min(PER_SHARD, images)):
                 for suffix, data in (("jpg", blobs[number % len(blobs)]), ("cls", b"%d" % (number % 10))):
                     info = tarfile.TarInfo(f"{number:09}.{suffix}")
                     info.size = len(data)
@@ -151,11 +156,11 @@ def measured(*words: str) -> dict[str, float]:
     return result
 
 
-def measure(root: Path, largest: int) -> list[dict[str, Any]]:
+def measure(root: Path, smallest: int, largest: int) -> list[dict[str, Any]]:
     """One row for each size and way."""
     rows: list[dict[str, Any]] = []
     print(f"{'images':>9} {'way':14}{'us/image':>9}{'p10':>7}{'p90':>7}{'open s':>8}{'first s':>8}{'memory MB':>10}")
-    for images in (size for size in SIZES if size <= largest):
+    for images in (size for size in SIZES if smallest <= size <= largest):
         folder = root / str(images)
         if not folder.exists():
             write_shards(folder, images)
@@ -175,6 +180,7 @@ def measure(root: Path, largest: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--smallest", type=int, default=SIZES[0])
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--record", action="store_true")
@@ -186,10 +192,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["MOBILENETS_CACHE"] = str(Path(temporary) / "cache")
-        rows = measure(options.folder or Path(temporary) / "shards", options.largest)
+        rows = measure(options.folder or Path(temporary) / "shards", options.smallest, options.largest)
     if options.record:
         date = datetime.now(UTC).date().isoformat()
-        command = f"benchmarks/shards.py --largest {options.largest}"
+        command = f"benchmarks/shards.py --smallest {options.smallest} --largest {options.largest}"
         with open(RESULTS, "a") as out:
             out.writelines(json.dumps({"date": date, "command": command} | row) + "\n" for row in rows)
     print(json.dumps(rows))

@@ -39,7 +39,7 @@ class _Reader:
     """Forward reads through a window, so that small headers do not cost a request each."""
 
     def __init__(self, file: RangeFile) -> None:
-        self.file = file
+        self.file, self.whole = file, file.size()
         self._start, self._data = 0, b""
 
     def read(self, start: int, end: int) -> bytes:
@@ -82,10 +82,17 @@ def _add(file: RangeFile, reader: _Reader, sample: TarSample, suffix: str, membe
 
 def _members(reader: _Reader) -> Iterator[Member]:
     """The regular files of a tar (ustar, GNU or pax), names joined from long-name records."""
-    address, whole, position = reader.file.address, reader.file.size(), 0
+    address, whole, position = reader.file.address, reader.whole, 0
     long_name: str | None = None
     while position < whole:
         header = reader.read(position, position + TAR_BLOCK)
+        plain = _plain_file(header) if long_name is None else None
+        if plain is not None:
+            name, size = plain
+            data = position + TAR_BLOCK
+            position = _end(reader, name, data, size)
+            yield Member(name.removeprefix("./"), data, size)
+            continue
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
@@ -94,9 +101,7 @@ def _members(reader: _Reader) -> Iterator[Member]:
             what = "is no tar file" if position == 0 else f"is damaged or cut at byte {position:,} of {whole:,}"
             raise ShardError(f"{address}: {what}") from None
         data = position + TAR_BLOCK
-        position = data + -(-info.size // TAR_BLOCK) * TAR_BLOCK if _has_data(info) else data
-        if position > whole:
-            raise ShardError(f"{address}: breaks off inside {info.name} ({whole:,} of {position:,} bytes)")
+        position = _end(reader, info.name, data, info.size if _has_data(info) else 0)
         if info.type == tarfile.GNUTYPE_LONGNAME:
             long_name = reader.read(data, data + info.size).rstrip(b"\0").decode("utf-8", "surrogateescape")
         elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
@@ -107,6 +112,26 @@ def _members(reader: _Reader) -> Iterator[Member]:
                 yield Member(name.removeprefix("./"), data, info.size)
             long_name = None
     raise ShardError(f"{address}: breaks off at byte {whole:,}: the mark of the archive's end is missing")
+
+
+def _end(reader: _Reader, name: str, data: int, size: int) -> int:
+    """Where the next header stands after a member's bytes. Raises ShardError where the file ends before."""
+    end, whole = data + -(-size // TAR_BLOCK) * TAR_BLOCK, reader.whole
+    if end > whole:
+        raise ShardError(f"{reader.file.address}: breaks off inside {name} ({whole:,} of {end:,} bytes)")
+    return end
+
+
+def _plain_file(header: bytes) -> tuple[str, int] | None:
+    """(name, size) of an ordinary file with a short name; None for all else, which `tarfile` reads."""
+    if header[156:157] != b"0" or header[345:346] != b"\0" or header[124] & 0x80:
+        return None
+    try:
+        if int(header[148:156].rstrip(b"\0 "), 8) != 256 + sum(header) - sum(header[148:156]):
+            return None
+        return header[:100].rstrip(b"\0").decode("utf-8", "surrogateescape"), int(header[124:136].rstrip(b"\0 "), 8)
+    except ValueError:
+        return None
 
 
 def _has_data(info: tarfile.TarInfo) -> bool:
