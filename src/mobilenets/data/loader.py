@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import cv2
@@ -23,6 +24,7 @@ from .dataset import Dataset, Sample
 from .decode import DECODING, ImageError, decode_image, decode_near
 from .decoded import DecodedCache, open_decoded
 from .preprocess import resize_and_crop
+from .shardindex import labels_of
 
 CACHE_BYTES = 2 * 2**30  # of decoded images in memory, where none are kept on disk
 
@@ -135,7 +137,11 @@ class Loader:
         self.augmentation = augmentation
         self.seed = seed
         self.threads = threads or default_threads()
-        self.labels = np.array([sample.label for sample in images.samples], np.int64)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (N,): the class of each image."""
+        return labels_of(self.images.samples)
 
     @property
     def steps(self) -> int:

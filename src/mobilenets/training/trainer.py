@@ -18,6 +18,8 @@ from ..console import progress as progress_bar
 from ..data.dataset import Dataset, open_dataset
 from ..data.loader import Images, Loader
 from ..data.roles import Roles, roles
+from ..data.shards import is_streamed
+from ..data.stream import StreamLoader
 from ..errors import UserError
 from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
@@ -150,7 +152,7 @@ def _make(
     """The training, its network new or with the weights to begin from."""
     resolution = training_resolution(spec.resolution, recipe.train_resolution)
     grows = recipe.progressive < 1
-    loader = Loader(
+    loader = (StreamLoader if is_streamed(dataset) else Loader)(
         Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=fingerprint),
         batch_size=recipe.batch_size,
         resolution=growing_resolution(resolution, recipe.progressive, recipe.epochs) if grows else resolution,
