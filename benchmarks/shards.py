@@ -3,15 +3,14 @@
     PYTHONPATH=src python benchmarks/shards.py [--smallest 1000] [--largest 1000000] [--folder FOLDER] [--record]
 
 Synthetic shards: sixteen JPEGs of 64 pixels, repeated under names of their own, 20,000 in a shard; the shards are
-copies. For each size a process of its own reads the headers once (the scan that a set without an index costs), then opens the
-set from the cache and loads training batches of 64 on one thread: by random access with an exact shuffle (what local
-shards get), and as a stream (what remote shards get). Both begin in the middle of the first epoch, as a resumed
-training does. The shards (3.6 GB for a million images) are removed at the end, unless --folder says where to
-keep them.
-Times are processor time, of all threads, and so the same on a busy machine: median of 15 rounds of 10 batches after one
-that is dropped, with the 10th and 90th percentile. Memory is that of the process
-without what is mapped from files (RssAnon), at its most. `--record` adds the rows to benchmarks/results/shards.jsonl.
-About four minutes on one core that does nothing else.
+copies. For each size a process of its own reads the headers once (the scan that a set without an index costs), then
+opens the set from the cache and loads training batches of 64 on one thread: by random access with an exact shuffle
+(what local shards get), and as a stream (what remote shards get). Both begin in the middle of the first epoch, as a
+resumed training does. The shards (3.6 GB for a million images) are removed at the end, unless --folder names where to
+keep them. Times are processor time, of all threads, and so the same on a busy machine: median of 15 rounds of 10
+batches after one that is dropped, with the 10th and 90th percentile. Memory is that of the process without what is
+mapped from files (RssAnon), at its most. `--record` adds the rows to benchmarks/results/shards.jsonl. About four
+minutes on one core that does nothing else.
 """
 
 from __future__ import annotations

@@ -124,6 +124,15 @@ def labels_of(samples: Sequence[Sample]) -> np.ndarray:
     return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
+def numbers_of(samples: Sequence[Sample], of: Sequence[Sample]) -> Sequence[int] | np.ndarray:
+    """The place of each sample among `of`, which holds them all, without making the samples of an index."""
+    if isinstance(samples, ShardSamples) and isinstance(of, ShardSamples):
+        order = np.argsort(of.chosen)
+        return order[np.searchsorted(of.chosen, samples.chosen, sorter=order)]
+    places = {sample.name: place for place, sample in enumerate(of)}
+    return [places[sample.name] for sample in samples]
+
+
 def read_index(folder: Path) -> Index:
     """The index in a folder. Raises UserError, naming the file, where it is damaged or of another version."""
     path = folder / INDEX_NAME

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 
 from ..errors import UserError
 from .augment import DRAWS, Augmentation, warp
-from .decode import ImageError, decode_image
+from .decode import ImageError, decode_image, decode_near
 from .loader import Batch, Images, Loader, ahead
 from .shardindex import ShardSamples
 from .shards import ShardDataset
@@ -45,7 +44,7 @@ class StreamLoader(Loader):
         images: Images,
         *,
         batch_size: int,
-        resolution: int,
+        resolution: int | Callable[[int], int],
         augmentation: Augmentation,
         seed: int,
         threads: int | None = None,
@@ -112,22 +111,18 @@ class StreamLoader(Loader):
     def _stream_batch(self, epoch: int, step: _Step, buffer: StreamBuffer) -> Batch:
         rng = np.random.default_rng((self.seed, epoch, 5, step.number))
         u = rng.random((self.batch_size, DRAWS), dtype=np.float32)[self.places]
-        out = np.empty((len(step.rows), self.resolution, self.resolution, 3), np.uint8)
+        size = self.resolution_at(epoch)
+        out = np.empty((len(step.rows), size, size, 3), np.uint8)
         for at, (run, row) in enumerate(zip(step.runs.tolist(), step.rows.tolist())):
             image = self._decoded(buffer.take(run, row), row)
-            out[at] = warp(image, self.augmentation, u[at], self.resolution)
+            out[at] = warp(image, self.augmentation, u[at], size)
         labels = self.dataset.index.rows["label"][step.rows].astype(np.int64)
         return Batch(torch.from_numpy(out), torch.from_numpy(labels))
 
     def _decoded(self, data: bytes, row: int) -> np.ndarray:
-        """The image, its short side at most `side` pixels, as `loader.Images` makes it."""
+        """The image, its short side about `side` pixels, as `loader.Images` makes it."""
         try:
-            image = decode_image(data, min_side=self.side)
+            return decode_image(data) if self.side is None else decode_near(data, self.side)
         except ImageError as error:
             shard = self.dataset.shard_files.ranges[int(self.dataset.index.rows["shard"][row])].address
             raise UserError(f"{shard}: {self.dataset.index.name(row)}: {error}") from None
-        short = min(image.shape[:2])
-        if short <= self.side:
-            return image
-        height, width = (max(1, round(side * self.side / short)) for side in image.shape[:2])
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
