@@ -62,7 +62,7 @@ class Distillation:
         return ", ".join(words)
 
 
-# the weight of each form where nobody gives one; docs/distillation.md says how they were chosen
+# the weight of each form where nobody gives one: starting points by the papers and the size of each term
 FORMS: dict[str, float] = {"soft": 0.9, "hard": 0.5, "feature": 0.5, "attention": 10.0, "relational": 1.0}
 INPUTS = ("imagenet", "unit", "symmetric", "pixels")  # what an ONNX file of floats takes, see deploy.foreign
 
