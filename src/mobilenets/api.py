@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .arch import adapt
@@ -13,8 +14,11 @@ from .arch.spec import Spec
 from .errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .nn.network import Network
     from .training.start import Start
+    from .training.teacher import Teacher
 
 MODEL = "mobilenet_v3_small"  # where neither a model nor weights are named
 
@@ -130,6 +134,13 @@ def train(
     seed: int = 0,
     recipe: str = "auto",
     labels: str | None = None,
+    teacher: str | os.PathLike[str] | Callable[[Tensor], Tensor] | None = None,
+    distill: str | None = None,
+    temperature: float | None = None,
+    teacher_taps: str | None = None,
+    teacher_resolution: int | None = None,
+    teacher_input: str | None = None,
+    teacher_cache: int | None = None,
     device: str = "auto",
     precision: str = "float32",
     threads: int | None = None,
@@ -140,13 +151,16 @@ def train(
     Without `weights` the network is `model`, mobilenet_v3_small where None, and begins from random weights. With
     `weights` (whatever the one loader takes: a Run, a Bundle, a published file, a catalogue name) it is theirs, with a
     new classifier where the classes differ; `freeze`, `layer_decay`, `unfreeze` and `norm_stats` say how they are
-    treated, see `training.recipe.Tuning`.
+    treated, see `training.recipe.Tuning`. A `teacher` is whatever the one loader takes, any ONNX classifier, a torch
+    module or a callable (images normalised as the network's own are -> logits in the order of the data's classes);
+    `distill` and what follows say how it is learnt from, see docs/distillation.md.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
     Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     from .training.begin import Arguments
+    from .training.distillation import Teaching
     from .training.recipe import Changes
     from .training.trainer import check_arguments, run_training
 
@@ -181,12 +195,43 @@ def train(
         device=device,
         precision=precision,
         weights=None if weights is None else os.fspath(weights),
+        teaching=Teaching(
+            teacher=None if teacher is None else _name(teacher),
+            distill=distill,
+            temperature=temperature,
+            teacher_taps=teacher_taps,
+            teacher_resolution=teacher_resolution,
+            teacher_input=teacher_input,
+            teacher_cache=teacher_cache,
+        ),
     )
-    start = None
-    if arguments.weights is not None:
-        check_arguments(arguments)  # before a large file is read
-        start = _start(arguments.weights)
-    return run_training(arguments, out, threads=threads, restart=restart, start=start)
+    check_arguments(arguments)  # before a large file is read
+    start = None if arguments.weights is None else _start(arguments.weights)
+    found = None if teacher is None else _teacher(teacher, teacher_input, threads)
+    return run_training(arguments, out, threads=threads, restart=restart, start=start, teacher=found)
+
+
+def _name(teacher: str | os.PathLike[str] | Callable[[Tensor], Tensor]) -> str:
+    """What a Run calls the teacher."""
+    if isinstance(teacher, str | os.PathLike):
+        return os.fspath(teacher)
+    from .training.teacher import teacher_of_module
+
+    return teacher_of_module(teacher).name
+
+
+def _teacher(
+    teacher: str | os.PathLike[str] | Callable[[Tensor], Tensor], given: str | None, threads: int | None
+) -> Teacher:
+    """The teacher that is named, or that a module or a callable is."""
+    from .deploy.teacher import find_teacher
+    from .training.teacher import teacher_of_module
+
+    if isinstance(teacher, str | os.PathLike):
+        return find_teacher(os.fspath(teacher), given, threads)
+    if given is not None:
+        raise UserError(f"teacher input {given} goes with an ONNX file; a callable gets what the network itself gets")
+    return teacher_of_module(teacher)
 
 
 def _start(weights: str) -> Start:

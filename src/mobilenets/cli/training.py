@@ -38,6 +38,13 @@ def train(
     seed: int = 0,
     recipe: str = "auto",
     labels: str | None = None,
+    teacher: str | None = None,
+    distill: str | None = None,
+    temperature: float | None = None,
+    teacher_taps: str | None = None,
+    teacher_resolution: int | None = None,
+    teacher_input: Literal["imagenet", "unit", "symmetric", "pixels"] | None = None,
+    teacher_cache: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
     threads: int | None = None,
@@ -76,6 +83,13 @@ def train(
         seed: of the weights, the order and the augmentation
         recipe: all settings not given: default, small_pictures, strong, sgd, transfer; auto goes by weights, resolution
         labels: which label column to learn where the data has several
+        teacher: learn from this too: a run, a bundle, a published file or name, any ONNX classifier
+        distill: with a teacher: soft, hard, feature, attention, relational, as a list; soft:0.7 gives a form's weight
+        temperature: with a teacher: softens the answers of both for the form soft
+        teacher_taps: with a teacher: feature maps to compare, c4,c5, or c4=layer3 where the teacher's has another name
+        teacher_resolution: side of the teacher's input in pixels; its own where left out
+        teacher_input: what an ONNX file of floats takes: imagenet (its mean, std), unit 0...1, symmetric -1...1, pixels
+        teacher_cache: with a teacher: train on this many augmented copies of the images, its answers kept on disk
         device: where to train; auto takes a GPU where there is one
         precision: bfloat16 computes in half the bits where the device does so faster; weights stay float32
         threads: CPU threads
@@ -110,6 +124,13 @@ def train(
         seed=seed,
         recipe=recipe,
         labels=labels,
+        teacher=teacher,
+        distill=distill,
+        temperature=temperature,
+        teacher_taps=teacher_taps,
+        teacher_resolution=teacher_resolution,
+        teacher_input=teacher_input,
+        teacher_cache=teacher_cache,
         device=device,
         precision=precision,
         threads=threads,
@@ -121,6 +142,8 @@ def train(
         output.line(f"run          {result['run']}")
         if result["weights"]:
             output.line(f"began from   {result['weights']['weights']}; classifier: {result['weights']['classifier']}")
+        if result["teacher"]:
+            output.line(f"learnt from  {result['teacher']['teacher']}: {result['teacher']['forms']}")
         output.line(f"selected     epoch {best['epoch']} of {result['epochs']}, {_score(best, 'val_')} (selection)")
         output.line(f"top-1        {_score(report)} ({report['split']})")
         output.line(f"time         {result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")

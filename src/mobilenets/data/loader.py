@@ -34,10 +34,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` uint8 (N, H, W, 3) RGB, augmented; `labels` int64 (N,)."""
+    """`images` uint8 (N, H, W, 3) RGB, augmented; `labels` int64 (N,).
+
+    `indices` int64 (N,) are their places among the training images, `draw` is the number of the augmentation's draw.
+    """
 
     images: Tensor
     labels: Tensor
+    indices: Tensor
+    draw: int
 
 
 class Images:
@@ -118,6 +123,7 @@ class Loader:
     """Training batches. The same (seed, epoch) gives the same batches, whatever ran before and in how many threads.
 
     `resolution` is the side of the images in pixels, or that side as a function of the epoch.
+    With `copies` K each image is augmented in K ways only: epoch e has its own order and the pictures of epoch e mod K.
     """
 
     def __init__(
@@ -129,12 +135,14 @@ class Loader:
         augmentation: Augmentation,
         seed: int,
         threads: int | None = None,
+        copies: int | None = None,
     ) -> None:
         self.images = images
         self.batch_size = min(batch_size, len(images))
         self.resolution = resolution
         self.augmentation = augmentation
         self.seed = seed
+        self.copies = copies
         self.threads = threads or default_threads()
 
     @cached_property
@@ -155,19 +163,31 @@ class Loader:
         """
         self.images.prepare()
         order, u = draw(self.seed, number, len(self.images))
+        chosen = number if self.copies is None else number % self.copies
+        if chosen != number:
+            _, u = draw(self.seed, chosen, len(self.images))
         chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(start, self.steps)]
         size = self.resolution_at(number)
-        yield from ahead(lambda chunk: self._batch(chunk, u, size), chunks, self.threads)
+        yield from ahead(lambda chunk: self._batch(chunk, u, size, chosen), chunks, self.threads)
+
+    def in_order(self, number: int) -> Iterator[Batch]:
+        """Every image once, in order, augmented as in epoch `number`; the last batch may be smaller."""
+        self.images.prepare()
+        _, u = draw(self.seed, number, len(self.images))
+        everything = np.arange(len(self.images))
+        chunks = [everything[i : i + self.batch_size] for i in range(0, len(everything), self.batch_size)]
+        size = self.resolution_at(number)
+        yield from ahead(lambda chunk: self._batch(chunk, u, size, number), chunks, self.threads)
 
     def resolution_at(self, epoch: int) -> int:
         """The side of that epoch's images in pixels."""
         return self.resolution if isinstance(self.resolution, int) else self.resolution(epoch)
 
-    def _batch(self, indices: np.ndarray, u: np.ndarray, size: int) -> Batch:
+    def _batch(self, indices: np.ndarray, u: np.ndarray, size: int, number: int) -> Batch:
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
             out[row] = self._image(int(index), u[index], size)
-        return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]))
+        return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]), torch.from_numpy(indices), number)
 
     def _image(self, index: int, u: np.ndarray, size: int) -> np.ndarray:
         def shrink(height: int, width: int) -> float:

@@ -7,10 +7,11 @@ from typing import Any
 
 from ..data.addresses import address_of
 from ..data.dataset import open_dataset
+from ..data.matching import map_classes
 from ..errors import UserError
 from ..tasks.classify import classification_report
 from .load import load
-from .score import choose, map_classes, score
+from .score import choose, score
 
 
 def evaluate(

@@ -45,7 +45,7 @@ class Loaded:
     labels: list[dict[str, Any]]
     source: dict[str, Any]
     make_network: Callable[[], Network] = field(repr=False)
-    make_session: Callable[[], Session] | None = field(default=None, repr=False)  # None: torch runs it
+    make_session: Callable[[int | None], Session] | None = field(default=None, repr=False)  # None: torch runs it
     temperature: float | None = None
     data: Path | None = None
     data_labels: str | None = None
@@ -68,7 +68,7 @@ class Loaded:
     @cached_property
     def session(self) -> Session:
         """What runs `logits`: the bundle's file in its own runtime, or torch."""
-        return TorchSession(self.network) if self.make_session is None else self.make_session()
+        return TorchSession(self.network) if self.make_session is None else self.make_session(None)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """uint8 RGB (N, R, R, 3) -> float32 (N, C)."""
@@ -136,7 +136,7 @@ def from_bundle(bundle: Bundle, model: ModelFile | None = None, *, reference: st
         labels=bundle.labels,
         source=bundle.manifest["provenance"]["source"],
         make_network=lambda: bundle_network(bundle),
-        make_session=lambda: runtime(chosen.runtime).open(bundle.path / chosen.path, None),
+        make_session=lambda threads: runtime(chosen.runtime).open(bundle.path / chosen.path, threads),
         temperature=bundle.manifest["decision"]["temperature"],
     )
 

@@ -135,7 +135,7 @@ class OnnxSession:
         except Exception as error:  # onnxruntime's errors have no class of their own to catch
             if not path.is_file():
                 raise UserError(f"{path}: no such file") from None
-            raise UserError(f"{path}: not a model that onnxruntime opens ({_one_line(error)})") from None
+            raise UserError(f"{path}: not a model that onnxruntime opens ({one_line(error)})") from None
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         found = [(value.name, value.type, len(value.shape)) for value in (*inputs, *outputs)]
         wanted = [("image", "tensor(uint8)", 4), ("logits", "tensor(float)", 2)]
@@ -169,7 +169,7 @@ def _values(rows: list[tuple[str, str, int]]) -> str:
     return ", ".join(f"{name} {kind} of {rank} dimensions" for name, kind, rank in rows)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 

@@ -13,12 +13,13 @@ import numpy as np
 from ..console import warn
 from ..data.addresses import address_of
 from ..data.dataset import Dataset, open_dataset
+from ..data.matching import map_classes
 from ..errors import UserError
 from ..tasks.classify import wilson
 from .bundle import MANIFEST, Bundle, ModelFile, open_bundle
 from .load import Loaded, TorchSession, bundle_network, from_bundle
 from .runtimes import Session, runtime
-from .score import choose, map_classes, score, spread
+from .score import choose, score, spread
 
 MIN_IMAGES = 100
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,9 @@ from ..data.dataset import Dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles
 from ..errors import UserError
+from .distillation import Teaching
 from .freeze import first_trained
+from .lesson import Lesson
 from .recipe import Changes, Recipe
 from .run import LABELS, RECIPE, SPEC, is_run, read_json
 from .start import Start, classifier_note, kept_rows
@@ -49,11 +51,12 @@ class Arguments:
     precision: str
     weights: str | None = None
     weights_sha256: str | None = None  # of what the weights were, see `start.make_start`
+    teaching: Teaching = field(default_factory=Teaching)
 
     def to_json(self) -> dict[str, Any]:
-        """Flat plain data: the changes stand beside the rest, under the names of the command line."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "changes"}
-        return own | asdict(self.changes)
+        """Flat plain data: the parts stand beside the rest, under the names of the command line."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("changes", "teaching")}
+        return own | asdict(self.changes) | asdict(self.teaching)
 
 
 def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
@@ -69,9 +72,10 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
         now = json.loads(json.dumps(arguments.to_json()))
         for name in now:
             if before.get(name) != now[name]:
-                if name == "weights_sha256" and before.get("weights") == now["weights"]:
+                what = name.removesuffix("_sha256")
+                if name != what and before.get(what) == now[what]:
                     raise UserError(
-                        f"the weights {now['weights']} changed since {run} was begun: restore them, choose another "
+                        f"the {what} {now[what]} changed since {run} was begun: restore what was there, choose another "
                         "--out, or --restart"
                     )
                 raise UserError(
@@ -131,6 +135,7 @@ def write_beginning(
     parts: Roles,
     recipe: Recipe,
     start: Start | None = None,
+    lesson: Lesson | None = None,
 ) -> str:
     """Writes what is known before training; on a resume checks that the data is still the same.
 
@@ -156,6 +161,7 @@ def write_beginning(
             "arguments": arguments.to_json(),
             "recipe": recipe.to_json(),
             "start": None if start is None else describe_start(start, spec, dataset, recipe),
+            "teacher": None if lesson is None else lesson.to_json(),
             "data": {
                 "path": str(Path(arguments.data)),
                 "fingerprint": mark,

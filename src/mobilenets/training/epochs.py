@@ -74,6 +74,7 @@ class Training(ABC):
             "run": str(self.run),
             "model": self.spec.name,
             "weights": read_json(self.run / RECIPE).get("start"),
+            "teacher": read_json(self.run / RECIPE).get("teacher"),
             "best": session.best,
             "report": {k: evaluation[k] for k in ("split", "images", "top1", "top1_interval", "top5", "f1")},
             "epochs": session.epoch,

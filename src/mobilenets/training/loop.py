@@ -20,6 +20,8 @@ from .freeze import Freezing
 from .optimise import Average, learning_rate
 from .recipe import Recipe
 
+LossOf = Callable[[nn.Module, Tensor, Tensor, Batch], Tensor]  # network, images, targets (N, C), what was loaded
+
 
 @dataclass
 class EpochResult:
@@ -48,6 +50,11 @@ class Normaliser:
         return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
+def label_loss(network: nn.Module, images: Tensor, targets: Tensor, _: Batch) -> Tensor:
+    """The loss of normalised images on their labels."""
+    return classification_loss(network(images), targets)
+
+
 def train_epoch(
     network: nn.Module,
     loader: Loader,
@@ -64,10 +71,11 @@ def train_epoch(
     device: torch.device,
     bfloat16: bool = False,
     freezing: Freezing | None = None,
+    loss_of: LossOf = label_loss,
 ) -> EpochResult:
     """Trains for one epoch. `progress(step)` gives the part of the whole training done, 0...1.
 
-    `freezing` says which parts train when; None: all of it.
+    `freezing` says which parts train when; None: all of it. `loss_of` runs the network on a batch.
     `bfloat16` runs the forward and backward pass under autocast; weights, loss and scoring stay float32.
     `on_step(step, loss, images_per_second)` is told after each step. Raises UserError on a loss that is not finite.
     """
@@ -89,8 +97,7 @@ def train_epoch(
         images, targets = prepare(batch, recipe, classes, normalise, rng, device)
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = network(images)
-        loss = classification_loss(logits, targets)
+            loss = loss_of(network, images, targets, batch)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise UserError(

@@ -14,14 +14,18 @@ from .freeze import first_trained
 from .recipe import Optimiser, Schedule, Tuning
 
 
-def make_optimiser(network: Network, settings: Optimiser, tuning: Tuning | None = None) -> Optimizer:
+def make_optimiser(
+    network: Network, settings: Optimiser, tuning: Tuning | None = None, beside: nn.Module | None = None
+) -> Optimizer:
     """The optimiser; parameters of one dimension (BatchNorm, biases, layer scale) have no weight decay.
 
     With `tuning` blocks that never train are left out, and each group has `scale`: what the learning rate is
     multiplied by there, `layer_decay` to the power of the block's distance from the head, `head_lr` in the head.
+    `beside` trains with the network and comes last.
     """
     groups = []
-    for scale, parameters in _scaled(network, tuning):
+    more = [] if beside is None else [(1.0, list(beside.parameters()))]
+    for scale, parameters in (*_scaled(network, tuning), *more):
         decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups.append({"params": decayed, "weight_decay": settings.weight_decay, "scale": scale})
         groups.append({"params": free, "weight_decay": 0.0, "scale": scale})

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from ..data.augment import Augmentation
 from ..errors import UserError
+from .distillation import Distillation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Tuning:
 class Recipe:
     """All settings of a training. `ema_epochs` is the length over which weights are averaged, in epochs; 0: none.
 
-    `tuning` is None where a training begins from random weights.
+    `tuning` is None where a training begins from random weights, `distillation` where it has no teacher.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Recipe:
     )
     progressive: float = 1.0  # of the training resolution at first, growing to all of it by the middle; 1: no growing
     tuning: Tuning | None = None
+    distillation: Distillation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

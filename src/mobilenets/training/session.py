@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from ..nn.network import Network
@@ -26,12 +27,14 @@ from .run import BEST, LAST
 class Session:
     """The state of a training after `epoch` whole epochs. `best` is the history's row that was selected.
 
-    `optimiser` is None where a classifier is fitted to cached features.
+    `optimiser` is None where a classifier is fitted to cached features. `beside` is what trains beside the network and
+    is thrown away at the end.
     """
 
     network: Network
     optimiser: Optimizer | None
     average: Average | None
+    beside: nn.Module | None = None
     epoch: int = 0
     elapsed: float = 0.0
     trained_seconds: float = 0.0
@@ -45,6 +48,8 @@ class Session:
         tensors = with_prefix("network", self.network.state_dict())
         if self.optimiser is not None:
             tensors |= with_prefix("optimiser", optimiser_tensors(self.optimiser))
+        if self.beside is not None:
+            tensors |= with_prefix("beside", self.beside.state_dict())
         header = {
             "epoch": self.epoch,
             "elapsed": self.elapsed,
@@ -72,6 +77,8 @@ class Session:
         load_network_(self.network, under_prefix("network", tensors), run / LAST)
         if self.optimiser is not None:
             load_optimiser_(self.optimiser, under_prefix("optimiser", tensors))
+        if self.beside is not None:
+            load_network_(self.beside, under_prefix("beside", tensors), run / LAST)
         if self.average is not None:
             saved = under_prefix("average", tensors)
             for name, value in self.average.values.items():  # in the network's order, which a file does not keep

@@ -27,15 +27,19 @@ from ..nn.placement import placed
 from ..nn.refold import set_momentum_
 from .adopt import adopt, adopted_spec, spec_to_train
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
+from .distill import Distiller, make_distiller
+from .distillation import choose_distillation
 from .epochs import NO_LIMIT, Training, seconds_left
 from .freeze import Freezing
 from .head_only import HeadTraining
-from .loop import Normaliser, train_epoch
+from .lesson import Lesson, plan_lesson
+from .loop import Normaliser, label_loss, train_epoch
 from .optimise import Average, make_optimiser
 from .recipe import SMALL, TUNED, Recipe, choose_recipe, transfer_epochs
 from .run import LAST
 from .session import Session
 from .start import FREEZE_WORDS, Start, check_fits, check_tuning
+from .teacher import Teacher
 from .tensorboard import Events
 
 PRECISIONS = ("float32", "bfloat16")
@@ -48,10 +52,12 @@ def run_training(
     threads: int | None = None,
     restart: bool = False,
     start: Start | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
     """Trains as `arguments` say and leaves a Run at `out`, or goes on with it. Returns what `train --json` prints.
 
-    `start` holds the weights that `arguments.weights` names. Bad values raise UserError before the data is read.
+    `start` holds the weights that `arguments.weights` names, `teacher` is what `arguments.teaching` names.
+    Bad values raise UserError before the data is read.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     check_arguments(arguments)
@@ -64,9 +70,11 @@ def run_training(
     if start is not None:
         model = None if arguments.model is None else create_spec(arguments.model, width=arguments.width)
         check_fits(start, model, arguments.width, arguments.changes)
-        if run.resolve() in (Path(start.name).resolve(), *Path(start.name).resolve().parents):
-            raise UserError(f"{run}: holds the weights to begin from; choose another --out")
+        refuse_overwriting(run, start.name, "the weights to begin from")
         arguments = replace(arguments, weights_sha256=start.sha256)
+    if teacher is not None:
+        refuse_overwriting(run, teacher.name, "the teacher")
+        arguments = replace(arguments, teaching=replace(arguments.teaching, teacher_sha256=teacher.sha256))
     claim(run, arguments, restart=restart)
     dataset = open_dataset(arguments.data, labels=arguments.labels)
     parts = roles(dataset, seed=0)
@@ -78,9 +86,20 @@ def run_training(
     if start is not None:
         spec = spec_to_train(start, spec, settings)
     describe(spec, dataset, parts)
-    mark = write_beginning(run, arguments, spec, dataset, parts, settings, start)
+    lesson = None
+    if teacher is not None:
+        side = training_resolution(spec.resolution, settings.train_resolution)
+        lesson = plan_lesson(teacher, settings, spec, dataset.classes, side)
+    mark = write_beginning(run, arguments, spec, dataset, parts, settings, start, lesson)
     with kept_memory() if placement.type == "cpu" else nullcontext():
-        return _make(run, spec, dataset, parts, settings, arguments, placement, start, mark).result()
+        return _make(run, spec, dataset, parts, settings, arguments, placement, start, mark, lesson).result()
+
+
+def refuse_overwriting(run: Path, name: str, what: str) -> None:
+    """Raises UserError where `name` is a file or folder that is, or lies in, the folder of the Run."""
+    path = Path(name).resolve()
+    if run.resolve() in (path, *path.parents):
+        raise UserError(f"{run}: holds {what}; choose another --out")
 
 
 def check_arguments(arguments: Arguments) -> None:
@@ -97,6 +116,7 @@ def check_arguments(arguments: Arguments) -> None:
         if arguments.recipe == "transfer":
             raise UserError("recipe transfer goes with weights to begin from: give --weights, or another recipe")
     check_tuning(arguments.changes)
+    choose_distillation(arguments.teaching, None)
 
 
 def training_resolution(resolution: int, fraction: float) -> int:
@@ -124,6 +144,7 @@ def _settings(arguments: Arguments, spec: Spec, images: int) -> Recipe:
     settings = choose_recipe(arguments.recipe, spec.resolution, arguments.changes, weights=weights)
     if settings.tuning is not None and settings.tuning.freeze not in (*FREEZE_WORDS, *(tap.name for tap in spec.taps)):
         settings = replace(settings, tuning=replace(settings.tuning, freeze="none"))
+    settings = replace(settings, distillation=choose_distillation(arguments.teaching, settings.distillation))
     if arguments.changes.epochs is not None:
         return settings
     if settings.tuning is not None and settings.tuning.freeze == "all":
@@ -148,6 +169,7 @@ def _make(
     device: torch.device,
     start: Start | None,
     fingerprint: str,
+    lesson: Lesson | None,
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
     resolution = training_resolution(spec.resolution, recipe.train_resolution)
@@ -158,6 +180,7 @@ def _make(
         resolution=growing_resolution(resolution, recipe.progressive, recipe.epochs) if grows else resolution,
         augmentation=recipe.augmentation,
         seed=arguments.seed,
+        copies=None if recipe.distillation is None else recipe.distillation.copies,
     )
     normalise = Normaliser(spec.preprocessing, device)
     torch.manual_seed(arguments.seed)
@@ -171,18 +194,28 @@ def _make(
     if tuning is not None and tuning.norm_momentum is not None:
         set_momentum_(network, tuning.norm_momentum)
     average = Average(network, recipe.ema_epochs * loader.steps) if recipe.ema_epochs and not head_only else None
-    session = Session(network, None if head_only else make_optimiser(network, recipe.optimiser, tuning), average)
+    bfloat16 = arguments.precision == "bfloat16"
+    distiller = None
+    if lesson is not None:
+        distiller = make_distiller(lesson, network, loader, normalise, fingerprint, bfloat16=bfloat16)
+    beside = None if distiller is None else distiller.projections
+    optimiser = None if head_only else make_optimiser(network, recipe.optimiser, tuning, beside)
+    session = Session(network, optimiser, average, beside)
     if start is not None:
         session.elapsed = time.perf_counter() - began  # adopting weights counts as training time
     kind = HeadTraining if head_only else _Training
-    bfloat16 = arguments.precision == "bfloat16"
-    return kind(
+    training = kind(
         run, spec, dataset, parts, recipe, loader, session, normalise, minutes=arguments.minutes, bfloat16=bfloat16
     )
+    if isinstance(training, _Training):
+        training.distiller = distiller
+    return training
 
 
 class _Training(Training):
     """Training by steps down the gradient."""
+
+    distiller: Distiller | None = None
 
     def train(self) -> None:
         """Epoch after epoch until they or the minutes are over."""
@@ -221,6 +254,7 @@ class _Training(Training):
                     device=self.device,
                     bfloat16=self.bfloat16,
                     freezing=freezing,
+                    loss_of=self.distiller or label_loss,
                 )
                 self.finish_epoch(outcome, elapsed)
                 if session.history:

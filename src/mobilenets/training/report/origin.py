@@ -72,6 +72,24 @@ def start(facts: Facts) -> Markup | None:
     return section("start", "Weights it began from", tag("div.card", terms(short), terms(long, "terms.long")))
 
 
+def teacher(facts: Facts) -> Markup | None:
+    """The section of the teacher that the training learnt from; None where there was none."""
+    known = facts.recipe.get("teacher")
+    if not known:
+        return None
+    side = known.get("resolution")
+    short: list[tuple[Child, Child]] = [
+        ("Teacher", str(known.get("recognised", ABSENT))),
+        ("It saw", f"{side} px" if side else "the training images as they are"),
+        ("Forms", str(known.get("forms", ABSENT))),
+    ]
+    long: list[tuple[Child, Child]] = [
+        ("Named", tag("code", str(known.get("teacher", ABSENT)))),
+        ("SHA-256", tag("code", str(known.get("sha256") or ABSENT))),
+    ]
+    return section("teacher", "Teacher", tag("div.card", terms(short), terms(long, "terms.long")))
+
+
 def settings(facts: Facts) -> Markup:
     """The section of the recipe: every setting, in the groups of the recipe."""
     groups: dict[str, dict[str, Any]] = {"training": {}}
@@ -122,7 +140,7 @@ def command(facts: Facts) -> str:
     arguments = facts.arguments
     words = ["mobilenets", "train", str(arguments.get("data", facts.data.get("path", "DATA")))]
     for key, value in arguments.items():
-        if key not in ("data", "weights_sha256") and value is not None:
+        if key not in ("data", "weights_sha256", "teacher_sha256") and value is not None:
             words += ["--" + key.replace("_", "-"), _value(value) if isinstance(value, bool) else str(value)]
     return shlex.join([*words, "--out", os.fspath(facts.path)])
 

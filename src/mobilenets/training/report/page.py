@@ -14,7 +14,7 @@ from .curves import curves
 from .facts import Facts, read_facts
 from .html import Child, Markup, join, tag
 from .mistakes import mistakes
-from .origin import data, reproduce, settings, start
+from .origin import data, reproduce, settings, start, teacher
 from .verdict import data_name, heading, verdict
 
 PARTS = (
@@ -25,6 +25,7 @@ PARTS = (
     ("cost", "Cost", costs),
     ("data", "Data", data),
     ("start", "Start", start),
+    ("teacher", "Teacher", teacher),
     ("settings", "Settings", settings),
     ("reproduce", "Reproduce", reproduce),
 )
