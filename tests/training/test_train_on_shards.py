@@ -59,6 +59,10 @@ def test_remote_shards_are_streamed_the_same_each_time_and_scored_by_name(pictur
         assert here["top1"] == there["top1"] == first["report"]["top1"]
         assert here["confusion"] == there["confusion"]
         assert there["data"] == address
+        taught = train(address, out=tmp_path / "taught", teacher=first["run"], **SETTINGS)
+        assert np.isfinite(taught["best"]["val_loss"])
+        with pytest.raises(UserError, match="teacher cache 2 goes with images that are read at random"):
+            train(address, out=tmp_path / "cached", teacher=first["run"], teacher_cache=2, **SETTINGS)
         (pictures / "packed" / "train-000001.tar").rename(tmp_path / "aside.tar")
         try:
             with pytest.raises(UserError, match=r"train-000001\.tar: the server answers 404"):

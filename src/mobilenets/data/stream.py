@@ -117,7 +117,8 @@ class StreamLoader(Loader):
             image = self._decoded(buffer.take(run, row), row)
             out[at] = warp(image, self.augmentation, u[at], size)
         labels = self.dataset.index.rows["label"][step.rows].astype(np.int64)
-        return Batch(torch.from_numpy(out), torch.from_numpy(labels))
+        places = np.searchsorted(self.rows, step.rows)
+        return Batch(torch.from_numpy(out), torch.from_numpy(labels), torch.from_numpy(places), epoch)
 
     def _decoded(self, data: bytes, row: int) -> np.ndarray:
         """The image, its short side about `side` pixels, as `loader.Images` makes it."""

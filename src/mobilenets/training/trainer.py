@@ -172,16 +172,7 @@ def _make(
     lesson: Lesson | None,
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
-    resolution = training_resolution(spec.resolution, recipe.train_resolution)
-    grows = recipe.progressive < 1
-    loader = (StreamLoader if is_streamed(dataset) else Loader)(
-        Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=fingerprint),
-        batch_size=recipe.batch_size,
-        resolution=growing_resolution(resolution, recipe.progressive, recipe.epochs) if grows else resolution,
-        augmentation=recipe.augmentation,
-        seed=arguments.seed,
-        copies=None if recipe.distillation is None else recipe.distillation.copies,
-    )
+    loader = _loader(spec, dataset, parts, recipe, arguments.seed, fingerprint)
     normalise = Normaliser(spec.preprocessing, device)
     torch.manual_seed(arguments.seed)
     began = time.perf_counter()
@@ -210,6 +201,29 @@ def _make(
     if isinstance(training, _Training):
         training.distiller = distiller
     return training
+
+
+def _loader(spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe, seed: int, fingerprint: str) -> Loader:
+    """What prepares the training images: at random access, or as a stream where they lie in remote shards."""
+    resolution = training_resolution(spec.resolution, recipe.train_resolution)
+    settings: dict[str, Any] = {
+        "batch_size": recipe.batch_size,
+        "resolution": resolution
+        if recipe.progressive >= 1
+        else growing_resolution(resolution, recipe.progressive, recipe.epochs),
+        "augmentation": recipe.augmentation,
+        "seed": seed,
+    }
+    images = Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=fingerprint)
+    copies = None if recipe.distillation is None else recipe.distillation.copies
+    if not is_streamed(dataset):
+        return Loader(images, **settings, copies=copies)
+    if copies is not None:
+        raise UserError(
+            f"teacher cache {copies} goes with images that are read at random, and remote shards are a stream: "
+            "leave --teacher-cache out, or train on a local copy of the shards"
+        )
+    return StreamLoader(images, **settings)
 
 
 class _Training(Training):

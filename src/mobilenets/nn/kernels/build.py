@@ -8,10 +8,12 @@ import os
 import platform
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
-from ...atomic import replacing
+from ...atomic import replacing, write_text
 from ...cachefolder import cache_folder
+from ...digest import digest
 
 SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi")
@@ -31,17 +33,24 @@ def load_library() -> ctypes.CDLL:
     """
     compiler = find_compiler()
     path = cache_folder() / "kernels" / f"{_key(compiler)}.so"
-    if path.is_file():
-        try:
+    if _is_whole(path):
+        with suppress(OSError):  # what does not load is made anew
             return ctypes.CDLL(str(path))
-        except OSError:
-            pass  # damaged: made anew
     try:
         with replacing(path) as temporary:
             compile_(compiler, temporary)
+        write_text(path.with_suffix(".sha256"), digest(path))
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(f"the kernels cannot be kept in {path.parent}: {error.strerror or error}") from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the library is as it was written: one that is cut short would end the process when it is loaded."""
+    try:
+        return path.with_suffix(".sha256").read_text() == digest(path)
+    except OSError:
+        return False
 
 
 def find_compiler() -> str:
