@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arch import adapt
@@ -128,6 +129,7 @@ def train(
     cutmix: float | None = None,
     seed: int = 0,
     recipe: str = "auto",
+    set: Sequence[str] = (),
     labels: str | None = None,
     device: str = "auto",
     precision: str = "float32",
@@ -141,12 +143,13 @@ def train(
     new classifier where the classes differ; `freeze`, `layer_decay`, `unfreeze` and `norm_stats` say how they are
     treated, see `training.recipe.Tuning`.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
+    `recipe` is a name of `training.recipes.RECIPES` or a JSON file; `set` holds `NAME=VALUE` for any setting of it.
     Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     from .training.begin import Arguments
-    from .training.recipe import Changes
+    from .training.choose import Changes, with_settings
     from .training.trainer import check_arguments, run_training
 
     changes = Changes(
@@ -165,6 +168,7 @@ def train(
         unfreeze=unfreeze,
         norm_stats=norm_stats,
     )
+    changes = with_settings(changes, set)
     arguments = Arguments(
         data=str(data),
         model=MODEL if model is None and weights is None else model,

@@ -149,7 +149,7 @@ def _run_verb(verb: Verb, rest: Sequence[str], values: dict[str, Any]) -> int:
 
 def _choose(args: Sequence[str]) -> tuple[Verb | None, Sequence[str]]:
     """The verb and what follows it; None for the help of a group such as `data --help`."""
-    from .suggest import near
+    from ..suggest import near
 
     first = args[0]
     if first in VERBS:

@@ -20,8 +20,8 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ..errors import UserError
+from ..suggest import near
 from .output import Answer
-from .suggest import near
 
 Parameters = dict[str, inspect.Parameter]
 _JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from ..arch.spec import Preprocessing
 from ..errors import UserError
-from .augment import Augmentation, draw, warp
+from .augment import Augmentation, warp
 from .dataset import Dataset, Sample
 from .decode import ImageError, decode_image
 from .preprocess import resize_and_crop
+from .sampling import Sampling, sample_epoch
 
 CACHE_BYTES = 2 * 2**30
 
@@ -84,7 +85,9 @@ class Loader:
         augmentation: Augmentation,
         seed: int,
         threads: int | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
+        self.sampling = sampling or Sampling()
         self.images = images
         self.batch_size = min(batch_size, len(images))
         self.resolution = resolution
@@ -100,15 +103,15 @@ class Loader:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, prepared ahead in threads. Raises UserError naming an image that cannot be read."""
-        order, u = draw(self.seed, number, len(self.images))
-        chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(self.steps)]
-        yield from ahead(lambda chunk: self._batch(chunk, u), chunks, self.threads)
+        order, u = sample_epoch(self.seed, number, self.labels, self.sampling)
+        parts = [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(self.steps)]
+        yield from ahead(lambda part: self._batch(order[part], u[part]), parts, self.threads)
 
     def _batch(self, indices: np.ndarray, u: np.ndarray) -> Batch:
         size = self.resolution
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
-            out[row] = warp(self.images[int(index)], self.augmentation, u[index], size)
+            out[row] = warp(self.images[int(index)], self.augmentation, u[row], size)
         return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]))
 
 

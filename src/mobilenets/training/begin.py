@@ -23,8 +23,9 @@ from ..data.dataset import Dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles
 from ..errors import UserError
+from .choose import Changes
 from .freeze import first_trained
-from .recipe import Changes, Recipe
+from .recipe import Recipe
 from .run import LABELS, RECIPE, SPEC, is_run, read_json
 from .start import Start, classifier_note, kept_rows
 
@@ -49,6 +50,7 @@ class Arguments:
     precision: str
     weights: str | None = None
     weights_sha256: str | None = None  # of what the weights were, see `start.make_start`
+    recipe_sha256: str | None = None  # of the file that `recipe` names
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data: the changes stand beside the rest, under the names of the command line."""
@@ -73,6 +75,11 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
                     raise UserError(
                         f"the weights {now['weights']} changed since {run} was begun: restore them, choose another "
                         "--out, or --restart"
+                    )
+                if name == "recipe_sha256" and before.get("recipe") == now["recipe"]:
+                    raise UserError(
+                        f"the recipe {now['recipe']} changed since {run} was begun: restore it, choose another --out, "
+                        "or --restart"
                     )
                 raise UserError(
                     f"{run} was trained with {name} {_shown(before.get(name))}, now {_shown(now[name])}: "

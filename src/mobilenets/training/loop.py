@@ -15,10 +15,13 @@ from ..arch.spec import Preprocessing
 from ..data.augment import erase_, mix
 from ..data.loader import Batch, Loader
 from ..errors import UserError
-from ..tasks.classify import classification_loss, soft_targets
+from ..tasks.classify import soft_targets
+from ..tasks.losses import class_weights, classification_loss
+from .average import Average
 from .freeze import Freezing
-from .optimise import Average, learning_rate
+from .optimise import set_rate_, step_
 from .recipe import Recipe
+from .schedule import learning_rate
 
 
 @dataclass
@@ -70,6 +73,8 @@ def train_epoch(
     network.train()
     torch.manual_seed(_mixed(loader.seed, epoch))  # dropout repeats after a resume
     rng = np.random.default_rng((loader.seed, epoch, 1))  # erasing and mixing
+    weights = class_weights(recipe.loss, loader.labels, classes)
+    weights = None if weights is None else weights.to(device)
     total, steps, lr = 0.0, 0, 0.0
     first = -1
     started = time.perf_counter()
@@ -77,16 +82,15 @@ def train_epoch(
         if not keep_going():
             break
         done = progress(steps)
-        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done)
-        for group in optimiser.param_groups:
-            group["lr"] = lr * group["scale"]
+        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done, recipe.epochs)
+        set_rate_(optimiser, lr)
         if freezing is not None and first != freezing.first(done):
             first = freezing.apply_(done)
         images, targets = prepare(batch, recipe, classes, normalise, rng, device)
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = network(images)
-        loss = classification_loss(logits, targets)
+        loss = classification_loss(logits, targets, recipe.loss, weights)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise UserError(
@@ -94,9 +98,7 @@ def train_epoch(
                 "the last checkpoint is kept: try a lower --lr with --restart"
             )
         loss.backward()
-        if recipe.optimiser.clip_norm:
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip_norm, foreach=True)
-        optimiser.step()
+        step_(optimiser, list(network.parameters()), recipe.optimiser)
         if average is not None:
             average.update(network)
         steps += 1

@@ -9,6 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ..nn.network import Network
+from .average import Average
 from .checkpoint import (
     load_network_,
     load_optimiser_,
@@ -18,7 +19,6 @@ from .checkpoint import (
     under_prefix,
     with_prefix,
 )
-from .optimise import Average
 from .run import BEST, LAST
 
 

@@ -14,6 +14,7 @@ import torch
 from ..arch.registry import create_spec
 from ..arch.spec import Spec
 from ..console import progress as progress_bar
+from ..console import say
 from ..data.dataset import Dataset, open_dataset
 from ..data.loader import Images, Loader
 from ..data.roles import Roles, roles
@@ -21,15 +22,19 @@ from ..errors import UserError
 from ..nn.network import build_network
 from ..nn.placement import placed
 from ..nn.refold import set_momentum_
+from ..nn.stochastic_depth import set_stochastic_depth_
 from .adopt import adopt, adopted_spec, spec_to_train
+from .average import make_average
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
+from .choose import SMALL, TUNED, choose_recipe, file_sha256, settled
 from .epochs import NO_LIMIT, Training, seconds_left
 from .freeze import Freezing
 from .head_only import HeadTraining
 from .loop import Normaliser, train_epoch
-from .optimise import Average, make_optimiser
-from .recipe import SMALL, TUNED, Recipe, choose_recipe, transfer_epochs
-from .run import LAST
+from .optimise import make_optimiser
+from .recipe import Recipe
+from .recipes.own import transfer_epochs
+from .run import LAST, RECIPE, is_run, read_json
 from .session import Session
 from .start import FREEZE_WORDS, Start, check_fits, check_tuning
 from .tensorboard import Events
@@ -63,6 +68,7 @@ def run_training(
         if run.resolve() in (Path(start.name).resolve(), *Path(start.name).resolve().parents):
             raise UserError(f"{run}: holds the weights to begin from; choose another --out")
         arguments = replace(arguments, weights_sha256=start.sha256)
+    arguments = replace(arguments, recipe_sha256=file_sha256(arguments.recipe))
     claim(run, arguments, restart=restart)
     dataset = open_dataset(arguments.data, labels=arguments.labels)
     parts = roles(dataset, seed=0)
@@ -70,7 +76,10 @@ def run_training(
         spec = make_spec(arguments, dataset)
     else:
         spec = adopted_spec(start, dataset, parts.train, arguments.resolution, arguments.total_stride)
-    settings = _settings(arguments, spec, len(parts.train))
+    if is_run(run):  # as it was begun: a newer version may have other ideas of the same recipe
+        settings = Recipe.from_json(read_json(run / RECIPE)["recipe"])
+    else:
+        settings = _settings(arguments, spec, len(parts.train))
     if start is not None:
         spec = spec_to_train(start, spec, settings)
     describe(spec, dataset, parts)
@@ -105,13 +114,20 @@ def _settings(arguments: Arguments, spec: Spec, images: int) -> Recipe:
     settings = choose_recipe(arguments.recipe, spec.resolution, arguments.changes, weights=weights)
     if settings.tuning is not None and settings.tuning.freeze not in (*FREEZE_WORDS, *(tap.name for tap in spec.taps)):
         settings = replace(settings, tuning=replace(settings.tuning, freeze="none"))
+    head_only = settings.tuning is not None and settings.tuning.freeze == "all"
+    settings, note = settled(settings, images)
+    if note is not None and not head_only:
+        say(note)
     if arguments.changes.epochs is not None:
         return settings
-    if settings.tuning is not None and settings.tuning.freeze == "all":
+    if head_only:
         return replace(settings, epochs=HeadTraining.copies(spec, images))
+    if settings.name == "transfer":
+        settings = replace(settings, epochs=transfer_epochs(images))
     if arguments.minutes is not None:
-        return replace(settings, epochs=NO_LIMIT)
-    return replace(settings, epochs=transfer_epochs(images)) if settings.name == "transfer" else settings
+        schedule = replace(settings.schedule, epochs=settings.schedule.epochs or settings.epochs)
+        return replace(settings, epochs=NO_LIMIT, schedule=schedule)
+    return settings
 
 
 def _make(
@@ -131,6 +147,7 @@ def _make(
         resolution=training_resolution(spec.resolution, recipe.train_resolution),
         augmentation=recipe.augmentation,
         seed=arguments.seed,
+        sampling=recipe.sampling,
     )
     normalise = Normaliser(spec.preprocessing, device)
     torch.manual_seed(arguments.seed)
@@ -143,7 +160,8 @@ def _make(
     head_only = tuning is not None and tuning.freeze == "all"
     if tuning is not None and tuning.norm_momentum is not None:
         set_momentum_(network, tuning.norm_momentum)
-    average = Average(network, recipe.ema_epochs * loader.steps) if recipe.ema_epochs and not head_only else None
+    set_stochastic_depth_(network, recipe.stochastic_depth)
+    average = None if head_only else make_average(network, recipe.averaging, loader.steps)
     session = Session(network, None if head_only else make_optimiser(network, recipe.optimiser, tuning), average)
     if start is not None:
         session.elapsed = time.perf_counter() - began  # adopting weights counts as training time
