@@ -135,6 +135,7 @@ def train(
     precision: str = "float32",
     threads: int | None = None,
     restart: bool = False,
+    find_lr: bool = False,
 ) -> dict[str, Any]:
     """Trains a network on labelled images and leaves a Run; resumes by itself. Returns what `train --json` prints.
 
@@ -146,6 +147,8 @@ def train(
     `recipe` is a name of `training.recipes.RECIPES` or a JSON file; `set` holds `NAME=VALUE` for any setting of it.
     Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
+    With `find_lr` nothing is trained to keep: the learning rate is swept, and find_lr.json and find_lr.png tell where
+    the loss falls and where it breaks.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     from .training.begin import Arguments
@@ -188,7 +191,7 @@ def train(
     if arguments.weights is not None:
         check_arguments(arguments)  # before a large file is read
         start = _start(arguments.weights)
-    return run_training(arguments, out, threads=threads, restart=restart, start=start)
+    return run_training(arguments, out, threads=threads, restart=restart, start=start, range_test=find_lr)
 
 
 def _start(weights: str) -> Start:

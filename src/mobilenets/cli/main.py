@@ -50,6 +50,7 @@ VERBS: dict[str, Verb] = {
             "train a network on labelled images",
             "run the same command again to go on after the last finished epoch",
         ),
+        Verb("recipes", "recipes", "recipes", "list the recipes of train, or all settings of one"),
         Verb(
             "weights list", "weights", "list_weights", "list the published ImageNet weights; status 1 where none fits"
         ),

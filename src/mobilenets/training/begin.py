@@ -26,7 +26,7 @@ from ..errors import UserError
 from .choose import Changes
 from .freeze import first_trained
 from .recipe import Recipe
-from .run import LABELS, RECIPE, SPEC, is_run, read_json
+from .run import LABELS, RANGE_TEST, RECIPE, SPEC, is_run, read_json
 from .start import Start, classifier_note, kept_rows
 
 SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
@@ -86,7 +86,7 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
                     "use the same arguments to go on, another --out, or --restart"
                 )
     elif run.is_dir():
-        strangers = {p.name for p in run.iterdir() if not p.name.endswith(".part")} - {SPEC, LABELS}
+        strangers = {p.name for p in run.iterdir() if not p.name.endswith(".part")} - {SPEC, LABELS, *RANGE_TEST}
         if strangers:  # spec and labels alone are what a kill leaves before the recipe is written
             raise UserError(f"{run}: is not empty and not a run; choose another --out")
     for leftover in run.rglob(".*.part"):  # of a write that was killed

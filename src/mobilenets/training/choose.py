@@ -113,7 +113,7 @@ def choose_recipe(name: str, resolution: int, changes: Changes, *, weights: bool
 
 
 def settled(recipe: Recipe, images: int) -> tuple[Recipe, str | None]:
-    """The recipe for that many training images, no batch with more, and what to say of its learning rate, if anything."""
+    """The recipe for that many training images, no batch with more, and what to say of its learning rate, if any."""
     batch = min(recipe.batch_size, max(images, 1))
     optimiser = recipe.optimiser
     repeats = recipe.sampling.repeats

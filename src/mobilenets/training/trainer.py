@@ -28,6 +28,7 @@ from .average import make_average
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
 from .choose import SMALL, TUNED, choose_recipe, file_sha256, settled
 from .epochs import NO_LIMIT, Training, seconds_left
+from .find_lr import find_lr
 from .freeze import Freezing
 from .head_only import HeadTraining
 from .loop import Normaliser, train_epoch
@@ -49,9 +50,11 @@ def run_training(
     threads: int | None = None,
     restart: bool = False,
     start: Start | None = None,
+    range_test: bool = False,
 ) -> dict[str, Any]:
     """Trains as `arguments` say and leaves a Run at `out`, or goes on with it. Returns what `train --json` prints.
 
+    With `range_test` it sweeps the learning rate instead, see `find_lr`, and leaves a Run at `out` as it is.
     `start` holds the weights that `arguments.weights` names. Bad values raise UserError before the data is read.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
@@ -69,20 +72,25 @@ def run_training(
             raise UserError(f"{run}: holds the weights to begin from; choose another --out")
         arguments = replace(arguments, weights_sha256=start.sha256)
     arguments = replace(arguments, recipe_sha256=file_sha256(arguments.recipe))
-    claim(run, arguments, restart=restart)
+    if not range_test:
+        claim(run, arguments, restart=restart)
+    elif run.exists() and not run.is_dir():
+        raise UserError(f"{run}: is a file; --out names a folder")
     dataset = open_dataset(arguments.data, labels=arguments.labels)
     parts = roles(dataset, seed=0)
     if start is None:
         spec = make_spec(arguments, dataset)
     else:
         spec = adopted_spec(start, dataset, parts.train, arguments.resolution, arguments.total_stride)
-    if is_run(run):  # as it was begun: a newer version may have other ideas of the same recipe
+    if is_run(run) and not range_test:  # as it was begun: a newer version may have other ideas of the same recipe
         settings = Recipe.from_json(read_json(run / RECIPE)["recipe"])
     else:
         settings = _settings(arguments, spec, len(parts.train))
     if start is not None:
         spec = spec_to_train(start, spec, settings)
     describe(spec, dataset, parts)
+    if range_test:
+        return find_lr(_make(run / "none", spec, dataset, parts, settings, arguments, placement, start), run)
     write_beginning(run, arguments, spec, dataset, parts, settings, start)
     return _make(run, spec, dataset, parts, settings, arguments, placement, start).result()
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from ...data.augment import Augmentation
 from ..recipe import Averaging, Optimiser, Recipe, Schedule
 
-# What slim's Inception preprocessing draws (research/slim/preprocessing/inception_preprocessing.py, fast mode): crops
-# of 5 to 100 % of the area, aspect ratios of 3:4 to 4:3, flips, brightness within 32 / 255, saturation within a half. Our
-# one strength for brightness, contrast and saturation stands between the two.
+# What slim's Inception preprocessing draws (research/slim/preprocessing/inception_preprocessing.py, fast mode):
+# crops of 5 to 100 % of the area, aspect ratios of 3:4 to 4:3, flips, brightness within 32 / 255, saturation within a
+# half. Our one strength for brightness, contrast and saturation stands between the two.
 INCEPTION = Augmentation(scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3), colour=0.3)
 
 
