@@ -33,7 +33,7 @@ def test_settings_by_name() -> None:
     assert recipe.optimiser.lr == 0.1
     assert recipe.averaging.rule == "none"
     assert recipe.label_smoothing == default().label_smoothing
-    assert chosen() == default()
+    assert chosen() == chosen(recipe="small_data") == default()
 
 
 def test_a_setting_with_an_option_of_its_own_fills_that() -> None:

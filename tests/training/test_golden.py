@@ -21,7 +21,7 @@ RECORD = Path(__file__).with_name("golden_losses.json")
 STEPS = 20
 KINDS: dict[str, dict[str, object]] = {
     "default": {},
-    "rmsprop_tf": {"optimizer": "rmsprop_tf", "lr": 0.02},
+    "rmsprop_tf": {"optimizer": "rmsprop_tf", "lr": 0.06},
 }
 
 
