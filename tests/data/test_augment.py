@@ -60,6 +60,16 @@ def test_rotation_by_a_half_turn() -> None:
     assert np.abs(turned - image[::-1, ::-1]).max() <= 2
 
 
+@pytest.mark.parametrize("size", [32, 100, 150])
+def test_a_crop_that_is_shrunk_stays_in_its_place(size: int) -> None:
+    """The mean of a ramp's centre crop is that of the ramp, however much the crop shrinks."""
+    ys, xs = np.mgrid[0:401, 0:501]  # odd: a whole factor does not divide them
+    image = np.dstack([xs / 2, ys / 2, np.zeros_like(xs)]).round().astype(np.uint8)
+    out = warp(image, replace(PLAIN, scale=(0.5, 0.5)), numbers(), size).astype(float)
+    assert abs(out[..., 0].mean() - 125) < 0.4
+    assert abs(out[..., 1].mean() - 100) < 0.4
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.integers(20, 200), st.integers(20, 200))
 def test_a_crop_stays_inside_the_picture(seed: int, height: int, width: int) -> None:

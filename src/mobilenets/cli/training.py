@@ -34,6 +34,7 @@ def train(
     randaugment: int | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    progressive: float | None = None,
     seed: int = 0,
     recipe: str = "auto",
     set: tuple[str, ...] = (),
@@ -73,6 +74,7 @@ def train(
         randaugment: RandAugment operations on each picture, 0 to 10
         mixup: alpha of mixup's Beta distribution; 0 for none
         cutmix: alpha of cutmix's Beta distribution; 0 for none
+        progressive: resolution of the first epoch, a part of the training's; grows until half of the epochs are done
         seed: of the weights, the order and the augmentation
         recipe: all settings not given: a name of `mobilenets recipes` or a .json file; auto goes by weights, resolution
         set: NAME=VALUE, any setting of `mobilenets recipes NAME`: loss.name=focal; as often as needed
@@ -108,6 +110,7 @@ def train(
         randaugment=randaugment,
         mixup=mixup,
         cutmix=cutmix,
+        progressive=progressive,
         seed=seed,
         recipe=recipe,
         set=set,

@@ -66,6 +66,7 @@ class Augmentation:
             )
 
 
+MOST_SHRINK = 1.8  # input by output pixels of a side, up to which a warp alone keeps detail from turning into noise
 DRAWS = 16  # uniform numbers per image and epoch; each use has its own column, so that one setting moves no other
 
 
@@ -81,12 +82,11 @@ def warp(image: np.ndarray, augmentation: Augmentation, u: np.ndarray, size: int
     `u` is the image's row of `draw`. Borders that rotation uncovers are mirrored.
     """
     matrix = _affine(image.shape[0], image.shape[1], augmentation, u, size)
-    shrink = math.sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
-    if shrink > 1.8:  # a warp samples 2x2 pixels: shrink first, or fine detail turns into noise
-        factor = 1 / shrink
-        height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-        matrix = np.diag([width / image.shape[1], height / image.shape[0]]) @ matrix
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    factor = math.ceil(_shrink(matrix) / MOST_SHRINK)
+    if factor > 1:  # a warp samples 2x2 pixels: shrink first, or fine detail turns into noise
+        image, matrix = _shrunk(image, matrix, factor)
+    if image.shape[2] == 3:  # with a fourth channel OpenCV's warp is vectorised, 2.4 times as quick, and as exact
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     out = cv2.warpAffine(
         image,
         matrix,
@@ -94,6 +94,7 @@ def warp(image: np.ndarray, augmentation: Augmentation, u: np.ndarray, size: int
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
+    out = cv2.cvtColor(out, cv2.COLOR_RGBA2RGB)
     out = recolour(out, augmentation, u)
     if augmentation.blur and u[10] < augmentation.blur:
         out = cv2.GaussianBlur(out, (0, 0), 0.3 + 1.2 * float(u[11]))
@@ -105,6 +106,26 @@ def warp(image: np.ndarray, augmentation: Augmentation, u: np.ndarray, size: int
             out, augmentation.randaugment, augmentation.magnitude, augmentation.operation_probability, rng
         )
     return out
+
+
+def shrink_of_crop(height: int, width: int, augmentation: Augmentation, u: np.ndarray, size: int) -> float:
+    """By how much `warp` shrinks the crop that it takes from a picture of (height, width): input by output pixels."""
+    return _shrink(_affine(height, width, augmentation, u, size))
+
+
+def _shrink(matrix: np.ndarray) -> float:
+    return math.sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
+
+
+def _shrunk(image: np.ndarray, matrix: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """The picture at 1/`factor`, and the matrix to it; a whole factor is what OpenCV's mean over areas is quick at."""
+    height, width = (-(-side // factor) for side in image.shape[:2])
+    below, right = height * factor - image.shape[0], width * factor - image.shape[1]
+    if below or right:
+        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    offset = (matrix[:, 2:] - (factor - 1) / 2) / factor  # pixel centres: 0 lies between the first `factor` pixels
+    return image, np.hstack([matrix[:, :2] / factor, offset])
 
 
 def _affine(height: int, width: int, augmentation: Augmentation, u: np.ndarray, size: int) -> np.ndarray:
@@ -132,6 +153,8 @@ def _affine(height: int, width: int, augmentation: Augmentation, u: np.ndarray, 
 # Colour -----------------------------------------------------------------------------------------------------------
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_GREY = np.tile(_LUMA, (3, 1))
+_SAME = np.eye(3)
 
 
 def recolour(image: np.ndarray, augmentation: Augmentation, u: np.ndarray) -> np.ndarray:
@@ -145,12 +168,14 @@ def recolour(image: np.ndarray, augmentation: Augmentation, u: np.ndarray) -> np
     brightness, contrast, saturation = (1 + strength * (2 * float(u[7 + i]) - 1) for i in range(3))
     if u[15] < augmentation.grey:
         saturation = 0.0
-    matrix = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
+    matrix = saturation * _SAME + (1 - saturation) * _GREY
     if augmentation.hue:
         matrix = matrix @ _hue_rotation(2 * math.pi * augmentation.hue * (2 * float(u[11]) - 1))
     mean = float(_LUMA @ cv2.mean(image)[:3])
-    offset = np.full((3, 1), brightness * (1 - contrast) * mean)
-    return cv2.transform(image, np.hstack([brightness * contrast * matrix, offset]))
+    affine = np.empty((3, 4))
+    affine[:, :3] = brightness * contrast * matrix
+    affine[:, 3] = brightness * (1 - contrast) * mean
+    return cv2.transform(image, affine)
 
 
 def _hue_rotation(angle: float) -> np.ndarray:

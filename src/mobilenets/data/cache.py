@@ -1,19 +1,14 @@
-"""Where what can be made again is kept between runs: never in a data folder."""
+"""Small results that can be made again, kept between runs in one file of the cache folder."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from pathlib import Path
+
+from ..cachefolder import cache_folder
 
 _PER_QUERY = 500  # SQLite builds as old as 3.31 allow 999 parameters
-
-
-def cache_folder() -> Path:
-    """The folder that `MOBILENETS_CACHE` names, else ~/.cache/mobilenets. It may not exist yet."""
-    return Path(os.environ.get("MOBILENETS_CACHE") or Path.home() / ".cache" / "mobilenets")
 
 
 class BlobCache:

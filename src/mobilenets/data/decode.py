@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from .headers import Header, HeaderError, pnm_layout, read_header
 
+DECODING = f"1 opencv {cv2.__version__}"  # changes with the pixels that a file gives; kept pixels are of one decoding
 MAX_PIXELS = 178_956_970  # as Pillow refuses: twice the pixels of a quarter of a GiB of RGB
 
 _MESSAGES = {
@@ -36,12 +39,15 @@ class ImageError(Exception):
         self.kind = kind
 
 
-def decode_image(data: bytes, *, min_side: int | None = None) -> np.ndarray:
+def decode_image(
+    data: bytes, *, min_side: int | None = None, shrink: Callable[[int, int], float] | None = None
+) -> np.ndarray:
     """The picture as uint8 RGB (H, W, 3), turned upright by its EXIF orientation.
 
     Greyscale is repeated, CMYK converted, 16-bit samples divided by 257, palettes looked up, alpha composited on white;
     of an animation the first frame is read. With `min_side` a JPEG may come at 1/2, 1/4 or 1/8 of its size, the
-    smallest whose short side is still at least `min_side` pixels.
+    smallest whose short side is still at least `min_side` pixels; with `shrink`, a function of the upright picture's
+    height and width, the smallest that shrinks it by at most that much.
 
     Raises ImageError when the bytes are empty, of no known format, cut short or damaged, or when the header states
     more than `MAX_PIXELS` pixels (nothing is decoded then).
@@ -51,7 +57,7 @@ def decode_image(data: bytes, *, min_side: int | None = None) -> np.ndarray:
     header = _checked_header(data)
     if header.format == "pnm":
         return _decode_pnm(data)
-    flags = _flags(header, min_side)
+    flags = _flags(header, min_side, shrink)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -61,6 +67,23 @@ def decode_image(data: bytes, *, min_side: int | None = None) -> np.ndarray:
     if header.format in _WITH_ALPHA:
         image = _to_rgb8(image, header.alpha)
     return _upright(image, header.orientation)
+
+
+def decode_near(data: bytes, side: int) -> np.ndarray:
+    """The picture as `decode_image` gives it, its short side about `side` pixels, 7/8 to 5/4 of it, or the file's own.
+
+    A JPEG at 1/2 that is a little short of the side is taken, because decoding it whole takes twice as long; a picture
+    that is a little larger stays as it is, because shrinking it would take longer than its pixels cost later.
+    """
+    image = decode_image(data, min_side=math.ceil(side * 7 / 8))
+    short = min(image.shape[:2])
+    if short <= side * 5 / 4:
+        return image
+    height, width = (max(1, round(pixels * side / short)) for pixels in image.shape[:2])
+    kernel = (
+        cv2.INTER_LINEAR if short < 2 * side else cv2.INTER_AREA
+    )  # by less than 2 it skips no pixel, 6 times as fast
+    return cv2.resize(image, (width, height), interpolation=kernel)
 
 
 def _checked_header(data: bytes) -> Header:
@@ -81,10 +104,14 @@ def _checked_header(data: bytes) -> Header:
     return header
 
 
-def _flags(header: Header, min_side: int | None) -> int:
-    if header.format == "jpeg" and min_side is not None:
+def _flags(header: Header, min_side: int | None, shrink: Callable[[int, int], float] | None) -> int:
+    if header.format == "jpeg":
+        height, width = header.height, header.width
+        if header.orientation >= 5:
+            height, width = width, height
+        most = 1.0 if shrink is None else shrink(height, width)
         for factor, flags in _REDUCED.items():
-            if -(-min(header.width, header.height) // factor) >= min_side:
+            if factor <= most or (min_side is not None and -(-min(height, width) // factor) >= min_side):
                 return flags
     if header.format in _WITH_ALPHA and header.alpha != "none":
         return cv2.IMREAD_UNCHANGED

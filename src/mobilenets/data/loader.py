@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,14 +16,16 @@ import torch
 from torch import Tensor
 
 from ..arch.spec import Preprocessing
+from ..console import say
 from ..errors import UserError
-from .augment import Augmentation, warp
+from .augment import Augmentation, shrink_of_crop, warp
 from .dataset import Dataset, Sample
-from .decode import ImageError, decode_image
+from .decode import DECODING, ImageError, decode_image, decode_near
+from .decoded import DecodedCache, open_decoded
 from .preprocess import resize_and_crop
 from .sampling import Sampling, sample_epoch
 
-CACHE_BYTES = 2 * 2**30
+CACHE_BYTES = 2 * 2**30  # of decoded images in memory, where none are kept on disk
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,51 +40,92 @@ class Batch:
 
 
 class Images:
-    """Decoded training images, the short side at most `side` pixels, kept in memory up to `cache_bytes`."""
+    """Decoded training images, as large as training at one side needs them, kept from one epoch to the next.
+
+    With `side`, every image is decoded once, its short side about that many pixels, and kept: on disk for a dataset
+    whose `fingerprint` is given, where that is possible, else in memory up to `cache_bytes`. What is kept is what would
+    be decoded again, so a full, empty or absent cache changes no result. Without `side`, each crop is decoded for
+    itself from the file, as large as that crop needs it, and nothing is kept.
+    """
 
     def __init__(
-        self, dataset: Dataset, samples: Sequence[Sample], side: int, *, cache_bytes: int = CACHE_BYTES
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        side: int | None,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        fingerprint: str | None = None,
     ) -> None:
         self.dataset = dataset
-        self.samples = tuple(samples)
+        self.samples = samples
         self.side = side
         self.free = cache_bytes
         self.kept: dict[int, np.ndarray] = {}
+        self.fingerprint = fingerprint
+        self.on_disk: DecodedCache | None = None
+        self._numbers: list[int] = []  # of the samples in the dataset
+        self._told = False
+        self._keeping = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    def prepare(self) -> None:
+        """Opens what is kept on disk, and says where images are kept; called again, says what has changed."""
+        if self.fingerprint is not None and self.side is not None:
+            images = self.dataset.samples
+            self.on_disk, where = open_decoded(self.fingerprint, len(images), self.side, DECODING)
+            places = {sample.name: place for place, sample in enumerate(images)}
+            self._numbers = [places[sample.name] for sample in self.samples]
+            self.fingerprint = None
+            say(where)
+        elif self.on_disk is not None and self.on_disk.refusal is not None and not self._told:
+            say(f"no more decoded images are kept on disk ({self.on_disk.refusal}), the others in memory")
+            self._told = True
+
     def __getitem__(self, index: int) -> np.ndarray:
+        """Image `index`, uint8 (H, W, 3), whole, at the side that is kept. Raises UserError when it is no image."""
         image = self.kept.get(index)
+        if image is None and self.on_disk is not None:
+            image = self.on_disk.get(self._numbers[index])
         if image is None:
-            image = self._read(index)
+            assert self.side is not None, "without a side there is no image but for a crop"
+            side = self.side
+            image = self._decoded(index, lambda data: decode_near(data, side))
+            self._keep(index, image)
+        return image
+
+    def for_crop(self, index: int, shrink: Callable[[int, int], float]) -> np.ndarray:
+        """Image `index`, whole: the one that is kept, or decoded for a crop that shrinks by `shrink(height, width)`."""
+        if self.side is not None:
+            return self[index]
+        return self._decoded(index, lambda data: decode_image(data, shrink=shrink))
+
+    def _keep(self, index: int, image: np.ndarray) -> None:
+        if self.on_disk is not None and self.on_disk.put(self._numbers[index], image):
+            return
+        with self._keeping:  # threads of the loader share the bound
             if image.nbytes <= self.free:
                 self.free -= image.nbytes
                 self.kept[index] = image
-        return image
 
-    def _read(self, index: int) -> np.ndarray:
-        sample = self.samples[index]
-        try:
-            image = decode_image(self.dataset.read(sample), min_side=self.side)
-        except ImageError as error:
-            raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
-        short = min(image.shape[:2])
-        if short > self.side:
-            height, width = (max(1, round(s * self.side / short)) for s in image.shape[:2])
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        return image
+    def _decoded(self, index: int, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+        return _decoded(self.dataset, self.samples[index], decode)
 
 
 class Loader:
-    """Training batches. The same (seed, epoch) gives the same batches, whatever ran before and in how many threads."""
+    """Training batches. The same (seed, epoch) gives the same batches, whatever ran before and in how many threads.
+
+    `resolution` is the side of the images in pixels, or that side as a function of the epoch.
+    """
 
     def __init__(
         self,
         images: Images,
         *,
         batch_size: int,
-        resolution: int,
+        resolution: int | Callable[[int], int],
         augmentation: Augmentation,
         seed: int,
         threads: int | None = None,
@@ -93,7 +137,7 @@ class Loader:
         self.resolution = resolution
         self.augmentation = augmentation
         self.seed = seed
-        self.threads = threads or min(4, os.cpu_count() or 1)
+        self.threads = threads or default_threads()
         self.labels = np.array([sample.label for sample in images.samples], np.int64)
 
     @property
@@ -101,18 +145,33 @@ class Loader:
         """Batches per epoch; the last, incomplete one is left out, its images come up in other epochs."""
         return len(self.images) // self.batch_size
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch, prepared ahead in threads. Raises UserError naming an image that cannot be read."""
-        order, u = sample_epoch(self.seed, number, self.labels, self.sampling)
-        parts = [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(self.steps)]
-        yield from ahead(lambda part: self._batch(order[part], u[part]), parts, self.threads)
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from the `start`-th on, prepared ahead in threads.
 
-    def _batch(self, indices: np.ndarray, u: np.ndarray) -> Batch:
-        size = self.resolution
+        The batches before `start` are not decoded; those after are the same as without it. Raises UserError naming an
+        image that cannot be read.
+        """
+        self.images.prepare()
+        order, u = sample_epoch(self.seed, number, self.labels, self.sampling)
+        parts = [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(start, self.steps)]
+        size = self.resolution_at(number)
+        yield from ahead(lambda part: self._batch(order[part], u[part], size), parts, self.threads)
+
+    def resolution_at(self, epoch: int) -> int:
+        """The side of that epoch's images in pixels."""
+        return self.resolution if isinstance(self.resolution, int) else self.resolution(epoch)
+
+    def _batch(self, indices: np.ndarray, u: np.ndarray, size: int) -> Batch:
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
-            out[row] = warp(self.images[int(index)], self.augmentation, u[row], size)
+            out[row] = self._image(int(index), u[row], size)
         return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]))
+
+    def _image(self, index: int, u: np.ndarray, size: int) -> np.ndarray:
+        def shrink(height: int, width: int) -> float:
+            return shrink_of_crop(height, width, self.augmentation, u, size)
+
+        return warp(self.images.for_crop(index, shrink), self.augmentation, u, size)
 
 
 def scoring_batches(
@@ -121,20 +180,35 @@ def scoring_batches(
     """Batches of (uint8 (N, R, R, 3), labels (N,)) through the one resize and crop; raises UserError on a bad image."""
 
     def read(chunk: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-        images = []
-        for sample in chunk:
-            try:
-                images.append(resize_and_crop(decode_image(dataset.read(sample)), preprocessing))
-            except ImageError as error:
-                raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
+        images = [resize_and_crop(_decoded(dataset, sample, decode_image), preprocessing) for sample in chunk]
         return np.stack(images), np.array([sample.label for sample in chunk], np.int64)
 
     chunks = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
-    yield from ahead(read, chunks, min(4, os.cpu_count() or 1))
+    yield from ahead(read, chunks, default_threads())
 
 
-def ahead(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
-    """`map(work, items)` in threads, at most `threads` + 1 results ahead of the reader; stops them when it leaves."""
+def _decoded(dataset: Dataset, sample: Sample, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    try:
+        return decode(dataset.read(sample))
+    except ImageError as error:
+        raise UserError(f"{sample.name}: {error}; `mobilenets data check` lists every such file") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{sample.name} of {dataset.root} can no longer be read: {reason}") from None
+
+
+def default_threads() -> int:
+    """Threads that prepare images where nobody says: one for each core that this process may use, at most 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
+
+
+def ahead(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """`map(work, items)` in threads, at most `threads` + 1 results ahead of the reader; stops them when it leaves.
+
+    OpenCV is told to use no threads of its own: one image for each core at a time is quicker than all at one image.
+    """
+    cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
     waiting: deque[Future[R]] = deque()
     try:

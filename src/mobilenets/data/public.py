@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cachefolder import cache_folder
 from ..console import progress, say
 from ..errors import UserError
 from . import layouts
-from .cache import cache_folder
 from .download import RemoteFile, alone, download
 
 _TFDS = "https://storage.googleapis.com/download.tensorflow.org"

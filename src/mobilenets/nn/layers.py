@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..arch.spec import Activation, Gate, Norm, Padding
+from .kernels.conditions import wanted
+from .kernels.layer import convolve, normalise
 
 Pad = tuple[int, int, int, int]
 
@@ -69,11 +71,18 @@ class PaddedConv2d(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.pad is not None:
-            x = F.pad(x, self.pad)
-        elif self.outer:
-            x = F.pad(x, same_padding(x.shape[-2:], self.kernel_size[0], self.stride[0], self.dilation[0]))
+        if self.pad is not None or self.outer:
+            x = F.pad(x, self.padding_of(x))
         return super().forward(x)
+
+    def padding_of(self, x: Tensor) -> Pad:
+        """The padding (left, right, top, bottom) around an input (N, C, H, W)."""
+        if self.pad is not None:
+            return self.pad
+        if self.outer:
+            return same_padding(x.shape[-2:], self.kernel_size[0], self.stride[0], self.dilation[0])
+        inside = int(self.padding[0])
+        return inside, inside, inside, inside
 
 
 def same_padding(size: torch.Size, kernel: int, stride: int, dilation: int) -> Pad:
@@ -122,6 +131,8 @@ class ConvNormAct(nn.Module):
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and wanted(x):
+            return normalise(self.norm, self.act, convolve(self.conv, self.conv.padding_of(x), x))
         return self.act(self.norm(self.conv(x)))
 
 

@@ -138,8 +138,11 @@ def write_beginning(
     parts: Roles,
     recipe: Recipe,
     start: Start | None = None,
-) -> None:
-    """Writes what is known before training; on a resume checks that the data is still the same."""
+) -> str:
+    """Writes what is known before training; on a resume checks that the data is still the same.
+
+    Returns the data's fingerprint.
+    """
     mark = fingerprint(dataset)
     if is_run(run):
         before = read_json(run / RECIPE)["data"]["fingerprint"]
@@ -148,7 +151,7 @@ def write_beginning(
                 f"the data at {arguments.data} changed since {run} was begun (fingerprint {before[:12]}, "
                 f"now {mark[:12]}): restore it, choose another --out, or --restart"
             )
-        return
+        return mark
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / SPEC, spec.to_json())
     write_json(run / LABELS, [_label(c) for c in dataset.classes])
@@ -174,6 +177,7 @@ def write_beginning(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+    return mark
 
 
 def describe_start(start: Start, spec: Spec, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:

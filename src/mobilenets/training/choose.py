@@ -42,6 +42,7 @@ class Changes:
     randaugment: int | None = None
     mixup: float | None = None
     cutmix: float | None = None
+    progressive: float | None = None
     freeze: str | None = None
     layer_decay: float | None = None
     unfreeze: float | None = None
@@ -61,6 +62,7 @@ PLACES = {
     "randaugment": "augmentation.randaugment",
     "mixup": "augmentation.mixup",
     "cutmix": "augmentation.cutmix",
+    "progressive": "progressive",
     "freeze": "tuning.freeze",
     "layer_decay": "tuning.layer_decay",
     "unfreeze": "tuning.unfreeze",

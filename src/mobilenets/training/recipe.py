@@ -157,7 +157,8 @@ class Recipe:
     averaging: Averaging = field(default_factory=Averaging)
     stochastic_depth: float = 0.0
     train_resolution: float = 1.0  # of the network's resolution; less is quicker, see `default`
-    store: float = 1.15  # decoded images are kept at this multiple of the resolution
+    store: float = 1.15  # decoded images are kept at this multiple of the resolution; 0: each crop is decoded anew
+    progressive: float = 1.0  # of the training resolution at first, growing to all of it by the middle; 1: no growing
     tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
@@ -166,7 +167,8 @@ class Recipe:
         check_number("label smoothing", self.label_smoothing, least=0, below=1)
         check_number("stochastic depth", self.stochastic_depth, least=0, below=1)
         check_number("train resolution", self.train_resolution, above=0, most=1)
-        check_number("store", self.store, least=1, most=8)
+        check_number("store", self.store, least=0, most=8)
+        check_number("progressive", self.progressive, least=0.25, most=1)
         if self.batch_size % self.sampling.repeats:
             raise UserError(
                 f"batch size {self.batch_size} is no multiple of sampling.repeats {self.sampling.repeats}: "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from ..arch.spec import Spec
 from ..console import progress as progress_bar
 from ..console import say
 from ..data.dataset import Dataset, open_dataset
+from ..data.fingerprint import fingerprint
 from ..data.loader import Images, Loader
 from ..data.roles import Roles, roles
 from ..errors import UserError
+from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
 from ..nn.placement import placed
 from ..nn.refold import set_momentum_
@@ -89,10 +92,14 @@ def run_training(
     if start is not None:
         spec = spec_to_train(start, spec, settings)
     describe(spec, dataset, parts)
+    memory = kept_memory() if placement.type == "cpu" else nullcontext()
     if range_test:
-        return find_lr(_make(run / "none", spec, dataset, parts, settings, arguments, placement, start), run)
-    write_beginning(run, arguments, spec, dataset, parts, settings, start)
-    return _make(run, spec, dataset, parts, settings, arguments, placement, start).result()
+        mark = fingerprint(dataset)
+        with memory:
+            return find_lr(_make(run / "none", spec, dataset, parts, settings, arguments, placement, start, mark), run)
+    mark = write_beginning(run, arguments, spec, dataset, parts, settings, start)
+    with memory:
+        return _make(run, spec, dataset, parts, settings, arguments, placement, start, mark).result()
 
 
 def check_arguments(arguments: Arguments) -> None:
@@ -116,6 +123,20 @@ def training_resolution(resolution: int, fraction: float) -> int:
     return resolution if fraction >= 1 else min(resolution, max(32, round(resolution * fraction / 16) * 16))
 
 
+def growing_resolution(resolution: int, progressive: float, epochs: int) -> Callable[[int], int]:
+    """The side of the training images as a function of the epoch, 0 to `epochs` - 1.
+
+    It begins at the part `progressive` of the resolution and grows linearly to the whole, which it has from the middle
+    on (Tan & Le 2021, "EfficientNetV2", section 4, without their growing regularisation).
+    """
+
+    def side(epoch: int) -> int:
+        grown = min(2 * epoch / epochs, 1.0)
+        return training_resolution(resolution, progressive + (1 - progressive) * grown)
+
+    return side
+
+
 def _settings(arguments: Arguments, spec: Spec, images: int) -> Recipe:
     """The recipe for the data; where the clock ends the training, and nothing else, its epochs have no limit."""
     weights = arguments.weights is not None
@@ -133,6 +154,11 @@ def _settings(arguments: Arguments, spec: Spec, images: int) -> Recipe:
     if settings.name == "transfer":
         settings = replace(settings, epochs=transfer_epochs(images))
     if arguments.minutes is not None:
+        if settings.progressive < 1:
+            raise UserError(
+                f"progressive {settings.progressive:g} goes by the epochs, of which minutes alone set no number: "
+                "give --epochs too"
+            )
         schedule = replace(settings.schedule, epochs=settings.schedule.epochs or settings.epochs)
         return replace(settings, epochs=NO_LIMIT, schedule=schedule)
     return settings
@@ -147,12 +173,15 @@ def _make(
     arguments: Arguments,
     device: torch.device,
     start: Start | None,
+    mark: str,
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
+    resolution = training_resolution(spec.resolution, recipe.train_resolution)
+    grows = recipe.progressive < 1
     loader = Loader(
-        Images(dataset, parts.train, round(spec.resolution * recipe.store)),
+        Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=mark),
         batch_size=recipe.batch_size,
-        resolution=training_resolution(spec.resolution, recipe.train_resolution),
+        resolution=growing_resolution(resolution, recipe.progressive, recipe.epochs) if grows else resolution,
         augmentation=recipe.augmentation,
         seed=arguments.seed,
         sampling=recipe.sampling,

@@ -1,6 +1,6 @@
 """Published weights in the cache: fetched once from the Hugging Face Hub or by HTTPS, checked, then found there.
 
-The cache is the folder of `data.cache`. `HF_ENDPOINT` names another Hub, `MOBILENETS_MIRROR` another place for what
+The cache is the folder of `cachefolder`. `HF_ENDPOINT` names another Hub, `MOBILENETS_MIRROR` another place for what
 comes by HTTPS (see `data.download`); `MOBILENETS_OFFLINE=1` and `HF_HUB_OFFLINE=1` forbid every download.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import atomic
+from ..cachefolder import cache_folder
 from ..console import say
-from ..data.cache import cache_folder
 from ..data.download import RemoteFile, alone, download, refuse_offline
 from ..errors import UserError
 from . import huggingface

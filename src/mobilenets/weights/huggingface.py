@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cachefolder import cache_folder
 from ..console import progress
-from ..data.cache import cache_folder
 from ..data.download import alone, refuse_offline
 from ..digest import digest
 from ..errors import UserError

@@ -1,0 +1,226 @@
+"""How fast a training step is: ours with and without the kernels beside timm, torchvision and Keras, interleaved.
+
+    python benchmarks/train_step.py --peer-python PEERS/bin/python
+    python benchmarks/train_step.py --networks v2 --arms ours --profile
+    python benchmarks/train_step.py --device cuda --batch 512 --compile --peer-python PEERS/bin/python
+
+A step is zero_grad, forward, loss, backward, AdamW. Every arm is a process of its own that lives as long as a network
+is measured; in each round each is asked for one step in turn, so that what else the machine does hits all alike.
+Printed: the median of the images per second, the ratio to timm's best of {float32, bfloat16} x {channels first, last}
+and to its default (float32, channels first) with the quartiles over the rounds, and what memory a step adds per image.
+A row per network is appended to benchmarks/results/train_step.jsonl. The peers need an environment of their own with
+torch, timm, torchvision and keras (PYTHONPATH may hold a shim).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+ROWS = HERE / "results" / "train_step.jsonl"
+WORKER = HERE / "peers" / "train_step_worker.py"
+NETWORKS = ("v1", "v2", "v3_large", "v4_conv_small")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A library and how it is used. `kept_memory`: freed memory stays with the process, as our trainer has it."""
+
+    library: str
+    precision: str
+    layout: str
+    kernels: bool = False
+    kept_memory: bool = False
+    compile: bool = False
+    device: str = "cpu"
+    threads: int = 0
+    cpu_time: bool = False
+
+    @property
+    def name(self) -> str:
+        extras = [word for word in ("kernels", "kept_memory", "compile") if getattr(self, word)]
+        return " ".join((self.library, self.precision, self.layout, *extras))
+
+
+class Worker:
+    """The process of an arm."""
+
+    def __init__(self, arm: Arm, python: str) -> None:
+        self.arm = arm
+        environment = os.environ | {"MOBILENETS_KERNELS": str(int(arm.kernels)), "KERAS_BACKEND": "torch"}
+        if arm.threads:
+            environment["OMP_NUM_THREADS"] = str(arm.threads)
+        command = [python, str(WORKER), json.dumps(asdict(arm))]
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would stop it when full
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.said, text=True, env=environment)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer to one request."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            self.said.seek(0)
+            said = self.said.read().strip().splitlines()
+            raise SystemExit(f"{self.arm.name}: {said[-1] if said else 'ended'}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.communicate()
+        self.said.close()
+
+
+def arms_of(arguments: argparse.Namespace) -> list[Arm]:
+    """What is compared."""
+    common = {"device": arguments.device, "threads": arguments.threads, "cpu_time": arguments.cpu_time}
+    precisions, layouts = ("float32", "bfloat16"), ("channels_last", "channels_first")
+    on_cpu = arguments.device == "cpu"
+    arms = []
+    for library in arguments.arms.split(","):
+        for precision in precisions:
+            if library == "keras":
+                arms.append(Arm(library, precision, "default", **common))
+                continue
+            if library == "ours" and on_cpu:
+                arms.append(Arm(library, precision, "channels_last", True, True, **common))
+            for layout in layouts:
+                arms.append(Arm(library, precision, layout, **common))
+                if arguments.compile:
+                    arms.append(Arm(library, precision, layout, compile=True, **common))
+            if library == "timm" and arguments.kept_peers:
+                arms.append(Arm(library, precision, "channels_last", kept_memory=True, **common))
+    return [arm for arm in arms if re.search(arguments.match, arm.name)]
+
+
+def measure(network: str, arms: list[Arm], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds per step of every arm and round, memory per image, profiles."""
+    python = arguments.peer_python or sys.executable
+    workers = [Worker(arm, sys.executable if arm.library == "ours" else python) for arm in arms]
+    try:
+        load = {"do": "load", "network": network, "size": arguments.size, "batch": arguments.batch}
+        workers = [worker for worker in workers if worker.ask(**load)["parameters"] is not None]
+        seconds: dict[str, list[float]] = {worker.arm.name: [] for worker in workers}
+        for number in range(arguments.warm_up + arguments.rounds):
+            for worker in workers:
+                taken = worker.ask(do="step")["seconds"]
+                if number >= arguments.warm_up:
+                    seconds[worker.arm.name].append(taken)
+        found: dict[str, Any] = {"seconds": seconds}
+        found["bytes"] = {worker.arm.name: worker.ask(do="memory")["bytes"] for worker in workers}
+        if arguments.profile:
+            found["profile"] = {w.arm.name: w.ask(do="profile")["parts"] for w in workers if w.arm.library != "keras"}
+    finally:
+        for worker in workers:
+            worker.close()
+    return found
+
+
+def ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    """Quartiles over the rounds of how many times as fast ours is."""
+    per_round = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return [round(q, 3) for q in statistics.quantiles(per_round, n=4)] if len(per_round) > 1 else per_round * 3
+
+
+def summarise(network: str, found: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The row of a network."""
+    seconds, batch = found["seconds"], arguments.batch
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    row: dict[str, Any] = {"network": network, "size": arguments.size, "batch": batch, "rounds": arguments.rounds}
+    row["clock"] = "processor" if arguments.cpu_time else "wall"
+    row["images_per_second"] = {name: round(batch / median, 2) for name, median in medians.items()}
+    row["megabytes_per_image"] = {name: round(size / batch / 1e6, 2) for name, size in found["bytes"].items()}
+    ours = min((name for name in medians if name.startswith("ours ")), key=medians.__getitem__, default=None)
+    peers = [name for name in medians if name.startswith("timm ") and "kept_memory" not in name]
+    if ours and peers:
+        best = min(peers, key=medians.__getitem__)
+        row |= {"best": ours, "timm_best": best, "ratio_to_timm_best": ratios(seconds[ours], seconds[best])}
+        if "timm float32 channels_first" in seconds:
+            row["ratio_to_timm_default"] = ratios(seconds[ours], seconds["timm float32 channels_first"])
+    if "profile" in found:
+        row["profile_ms"] = {k: {p: round(ms, 2) for p, ms in v.items()} for k, v in found["profile"].items()}
+    return row
+
+
+def machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Where and when."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
+    place = {"device": arguments.device, "cpu": cpu, "threads": arguments.threads or torch.get_num_threads()}
+    if arguments.device == "cuda":
+        place["gpu"] = torch.cuda.get_device_name()
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    load = {"load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else {}
+    return place | {"torch": torch.__version__, "date": now} | load
+
+
+def show(row: dict[str, Any]) -> None:
+    """Prints a network's figures."""
+    print(f"\n{row['network']}  {row['size']} px, batch {row['batch']}")
+    for name, speed in sorted(row["images_per_second"].items(), key=lambda item: -item[1]):
+        print(f"  {speed:8.1f} img/s {row['megabytes_per_image'][name]:8.1f} MB/image  {name}")
+    for key in ("ratio_to_timm_best", "ratio_to_timm_default"):
+        if key in row:
+            low, middle, high = row[key]
+            print(f"  {key.replace('_', ' ')}: {middle:.2f} ({low:.2f} to {high:.2f})")
+    for name, parts in row.get("profile_ms", {}).items():
+        print(f"  {name}: " + ", ".join(f"{part} {ms:.0f} ms" for part, ms in list(parts.items())[:10]))
+
+
+def main() -> None:
+    """Measures, prints, appends."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--arms", default="ours,timm,torchvision,keras")
+    parser.add_argument("--match", default="", help="only the arms whose name fits this regular expression")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--warm-up", type=int, default=2, help="rounds that do not count")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes by itself")
+    parser.add_argument("--cpu-time", action="store_true", help="one thread's processor time: for a busy machine")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--kept-peers", action="store_true", help="timm with freed memory kept, as our trainer has it")
+    parser.add_argument("--profile", action="store_true", help="milliseconds by operator")
+    parser.add_argument("--dry", action="store_true", help="append no row")
+    parser.add_argument("--peer-python", default=os.environ.get("PEER_PYTHON"))
+    arguments = parser.parse_args()
+    if arguments.cpu_time:
+        arguments.threads = 1
+    arms = arms_of(arguments)
+    middles = []
+    for network in arguments.networks.split(","):
+        row = summarise(network, measure(network, arms, arguments), arguments) | machine(arguments)
+        row["command"] = " ".join(["python benchmarks/train_step.py", *sys.argv[1:]])
+        show(row)
+        if "ratio_to_timm_best" in row:
+            middles.append(row["ratio_to_timm_best"][1])
+        if not arguments.dry:
+            with open(ROWS, "a") as file:
+                file.write(json.dumps(row) + "\n")
+    if middles:
+        print(json.dumps({"geometric_mean": round(statistics.geometric_mean(middles), 3), "lowest": min(middles)}))
+
+
+if __name__ == "__main__":
+    main()
