@@ -24,9 +24,11 @@ from typing import Any, NamedTuple
 
 from from_scratch import machine
 from mobilenets.deploy.load import load
-from mobilenets.training import recipe
+from mobilenets.training import recipes
 from mobilenets.training.begin import Arguments
-from mobilenets.training.recipe import Changes, Recipe, transfer
+from mobilenets.training.choose import Changes
+from mobilenets.training.recipe import Recipe
+from mobilenets.training.recipes.own import transfer
 from mobilenets.training.start import Start, make_start
 from mobilenets.training.trainer import run_training
 
@@ -130,7 +132,7 @@ def measure(start: Start, name: str, arm: str, seed: int, given: argparse.Namesp
     if any(all(row.get(k) == v for k, v in key.items()) for row in read_rows()):
         return
     made = arms()[arm]
-    recipe.RECIPES["measured"] = lambda: replace(made.recipe, name="measured")
+    recipes.RECIPES["measured"] = lambda: replace(made.recipe, name="measured")
     head = made.options.get("freeze") == "all"
     passes = None if head or not epochs else round(epochs * made.speed)
     arguments = Arguments(

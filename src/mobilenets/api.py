@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arch import adapt
@@ -133,6 +133,7 @@ def train(
     progressive: float | None = None,
     seed: int = 0,
     recipe: str = "auto",
+    set: Sequence[str] = (),
     labels: str | None = None,
     teacher: str | os.PathLike[str] | Callable[[Tensor], Tensor] | None = None,
     distill: str | None = None,
@@ -145,6 +146,7 @@ def train(
     precision: str = "float32",
     threads: int | None = None,
     restart: bool = False,
+    find_lr: bool = False,
 ) -> dict[str, Any]:
     """Trains a network on labelled images and leaves a Run; resumes by itself. Returns what `train --json` prints.
 
@@ -155,14 +157,18 @@ def train(
     module or a callable (images normalised as the network's own are -> logits in the order of the data's classes);
     `distill` and what follows say how it is learnt from, see docs/distillation.md.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
+    `recipe` is a name of `training.recipes.RECIPES` or a JSON file; `set` holds `NAME=VALUE` for any setting of it.
     Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
+    With `find_lr` nothing is trained to keep: the learning rate is swept, and find_lr.json and find_lr.png tell where
+    the loss falls and where it breaks.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     from .training.begin import Arguments
+    from .training.choose import Changes, with_settings
     from .training.distillation import Teaching
-    from .training.recipe import Changes
-    from .training.trainer import check_arguments, run_training
+    from .training.settle import check_arguments
+    from .training.trainer import run_training
 
     changes = Changes(
         epochs=epochs,
@@ -181,6 +187,7 @@ def train(
         unfreeze=unfreeze,
         norm_stats=norm_stats,
     )
+    changes = with_settings(changes, set)
     arguments = Arguments(
         data=str(data),
         model=MODEL if model is None and weights is None else model,
@@ -208,7 +215,9 @@ def train(
     check_arguments(arguments)  # before a large file is read
     start = None if arguments.weights is None else _start(arguments.weights)
     found = None if teacher is None else _teacher(teacher, teacher_input, threads)
-    return run_training(arguments, out, threads=threads, restart=restart, start=start, teacher=found)
+    return run_training(
+        arguments, out, threads=threads, restart=restart, start=start, teacher=found, range_test=find_lr
+    )
 
 
 def _name(teacher: str | os.PathLike[str] | Callable[[Tensor], Tensor]) -> str:

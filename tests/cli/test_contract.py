@@ -162,6 +162,30 @@ def test_train_prints_the_same_again_without_training_again(ask: Ask, pictures: 
     assert ask("train", pictures, "--out", run, *TRAINING) == document
 
 
+def test_recipes(ask: Ask) -> None:
+    rows = {row["name"]: row for row in ask("recipes")}
+    assert {"default", "v1_paper", "v2_paper", "v3_paper", "v4_paper", "modern", "quick"} <= rows.keys()
+    assert rows["default"]["aliases"] == ["small_data"]
+    (one,) = ask("recipes", "v2_paper")
+    assert one["settings"] == rows["v2_paper"]["settings"]
+    assert one["settings"]["optimiser"]["eps"] == 1.0
+
+
+def test_settings_by_name_on_the_command_line(ask: Ask, pictures: Path, tmp_path: Path) -> None:
+    words = ["--set", "schedule.name=step", "--set=schedule.every=1", "--set", "loss.name=focal"]
+    ask("train", pictures, "--out", tmp_path / "run", *TRAINING, *words)
+    settings = json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]
+    assert (settings["schedule"]["name"], settings["schedule"]["every"]) == ("step", 1.0)
+    assert settings["loss"]["name"] == "focal"
+
+
+@pytest.mark.slow
+def test_find_lr(ask: Ask, pictures: Path, tmp_path: Path) -> None:
+    document = ask("train", pictures, "--out", tmp_path / "run", *TRAINING, "--find-lr")
+    assert Path(document["files"]["json"]).is_file()
+    assert Path(document["files"]["plot"]).is_file()
+
+
 def test_evaluate(ask: Ask, pictures: Path, run: Path, bundle: Path) -> None:
     held_out = ask("evaluate", run, pictures)
     assert held_out["top1"] == ask("train", pictures, "--out", run, *TRAINING)["report"]["top1"]

@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 
 from mobilenets.data.augment import (
     DRAWS,
-    OPERATIONS,
     Augmentation,
-    apply_operation,
     draw,
     erase_,
     mix,
     recolour,
     warp,
 )
+from mobilenets.data.operations import OPERATIONS, apply_operation
 from mobilenets.errors import UserError
 
 PLAIN = Augmentation(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=False, colour=0.0)

@@ -6,15 +6,12 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
 from mobilenets.tasks.classify import (
-    classification_loss,
     classification_report,
-    soft_targets,
     top_k_hits,
     wilson,
 )
@@ -96,13 +93,3 @@ def test_top_k_against_sorting(seed: int, k: int) -> None:
     logits, labels = example(seed=seed, images=40)
     slow = [label in sorted(range(7), key=lambda c: -row[c])[:k] for row, label in zip(logits, labels)]
     assert top_k_hits(logits, labels, k).tolist() == slow
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
-def test_loss_is_torchs_cross_entropy_with_label_smoothing(smoothing: float) -> None:
-    torch.manual_seed(0)
-    logits, labels = torch.randn(16, 5), torch.randint(0, 5, (16,))
-    targets = soft_targets(labels, 5, smoothing)
-    assert torch.allclose(targets.sum(dim=1), torch.ones(16))
-    expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    assert torch.allclose(classification_loss(logits, targets), expected, atol=1e-6)

@@ -32,7 +32,7 @@ from mobilenets.training.checkpoint import load_tensors, save_tensors
 from mobilenets.training.distill import Distiller, TeachersView
 from mobilenets.training.distillation import Distillation
 from mobilenets.training.lesson import Lesson, plan_lesson
-from mobilenets.training.loop import Normaliser, label_loss
+from mobilenets.training.loop import LabelLoss, Normaliser
 from mobilenets.training.recipe import Recipe
 from mobilenets.training.run import BEST, LABELS, LAST, RECIPE, SPEC, open_run
 from mobilenets.training.teacher import Teacher, teacher_of_module, teacher_of_network, watched
@@ -178,7 +178,7 @@ def test_the_loss_is_the_weighted_sum_of_its_forms(teacher: Path) -> None:
         maps, far = loaded.network.features(theirs, ["c4", "c5"]), loaded.network.embed(theirs)
         answers = loaded.network(theirs)[:, [1, 2, 0]]
     own, near, logits = student.features(images, ["c4", "c5"]), student.embed(images), student(images)
-    expected = 0.2 * label_loss(student, images, targets, batch_of(6))
+    expected = 0.2 * LabelLoss()(student, images, targets, batch_of(6))
     expected = expected + 0.5 * soft_loss(logits, answers, 3.0) + 0.3 * hard_loss(logits, answers)
     expected = expected + 2.0 * relational_loss(near, far)
     for name in ("c4", "c5"):

@@ -11,9 +11,9 @@ import pytest
 from mobilenets.api import train
 from mobilenets.data.loader import Loader
 from mobilenets.errors import UserError
+from mobilenets.training.loading import growing_resolution
 from mobilenets.training.recipe import Changes, choose_recipe
 from mobilenets.training.run import RECIPE
-from mobilenets.training.trainer import growing_resolution
 
 SETTINGS: dict[str, Any] = {"model": "mobilenet_v1_025", "resolution": 64, "recipe": "small_pictures", "batch_size": 16}
 

@@ -26,7 +26,7 @@ from mobilenets.cli.parsing import parse as parse_arguments
 from mobilenets.cli.training import train as train_verb
 from mobilenets.errors import UserError
 from mobilenets.tasks.classify import classification_report, wilson
-from mobilenets.training.recipe import default
+from mobilenets.training.recipes.own import default
 from mobilenets.training.report import charts, write_report
 from mobilenets.training.report.confusion import TITLED, confused_pairs
 from mobilenets.training.report.costs import stages
@@ -365,7 +365,8 @@ def test_the_command_asks_for_the_same_again(tmp_path: Path) -> None:
     asked = {key: value for key, value in facts.arguments.items() if value is not None}
     assert {key: parsed[key] for key in asked} == asked | {"data": "a folder/it's", "flip": "no"}
     assert parsed["out"] == tmp_path / "my run"
-    assert {key for key in parsed if parsed[key] is not None} <= {*asked, "out", "device", "precision", "restart"}
+    others = {"out", "device", "precision", "restart", "set", "find_lr"}
+    assert {key for key in parsed if parsed[key] is not None} <= {*asked, *others}
 
 
 def test_same_files_same_bytes_and_all_or_nothing(tmp_path: Path) -> None:

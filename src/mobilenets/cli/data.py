@@ -103,7 +103,7 @@ def _augmenter(recipe: str, side: int) -> Augment:
     import numpy as np
 
     from ..data.augment import DRAWS, warp
-    from ..training.recipe import Changes, choose_recipe
+    from ..training.choose import Changes, choose_recipe
 
     augmentation = choose_recipe(recipe, side, Changes()).augmentation
 

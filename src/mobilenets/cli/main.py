@@ -57,6 +57,7 @@ VERBS: dict[str, Verb] = {
             "train a network on labelled images",
             "run the same command again to go on after the last finished epoch",
         ),
+        Verb("recipes", "recipes", "recipes", "list the recipes of train, or all settings of one"),
         Verb(
             "weights list", "weights", "list_weights", "list the published ImageNet weights; status 1 where none fits"
         ),
@@ -156,7 +157,7 @@ def _run_verb(verb: Verb, rest: Sequence[str], values: dict[str, Any]) -> int:
 
 def _choose(args: Sequence[str]) -> tuple[Verb | None, Sequence[str]]:
     """The verb and what follows it; None for the help of a group such as `data --help`."""
-    from .suggest import near
+    from ..suggest import near
 
     first = args[0]
     if first in VERBS:

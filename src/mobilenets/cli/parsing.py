@@ -16,12 +16,12 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ..errors import UserError
+from ..suggest import near
 from .output import Answer
-from .suggest import near
 
 Parameters = dict[str, inspect.Parameter]
 _JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
@@ -92,6 +92,8 @@ def _hint(parameter: inspect.Parameter, hint: Any) -> Any:
     # An empty hint where "(default: None)" or "(default: False)" would say nothing.
     says_nothing = several or parameter.default is None or parameter.default is False or parameter.default == ""
     extra: list[Any] = [arg(help_behavior_hint="")] if says_nothing else []
+    if several and not alone:
+        extra += [UseAppendAction, arg(metavar="TEXT")]
     if alone:
         extra += [Positional, arg(metavar=name)]
     choices = _choices(hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from . import output
 from .output import Answer
@@ -26,7 +26,7 @@ def train(
     width: float | None = None,
     total_stride: int | None = None,
     batch_size: int | None = None,
-    optimizer: Literal["adamw", "sgd"] | None = None,
+    optimizer: Literal["adamw", "sgd", "rmsprop_tf"] | None = None,
     lr: float | None = None,
     weight_decay: float | None = None,
     label_smoothing: float | None = None,
@@ -37,6 +37,7 @@ def train(
     progressive: float | None = None,
     seed: int = 0,
     recipe: str = "auto",
+    set: tuple[str, ...] = (),
     labels: str | None = None,
     teacher: str | None = None,
     distill: str | None = None,
@@ -49,6 +50,7 @@ def train(
     precision: Literal["float32", "bfloat16"] = "float32",
     threads: int | None = None,
     restart: bool = False,
+    find_lr: bool = False,
 ) -> Answer:
     """Trains a network on labelled images and leaves a Run: a folder with the weights, the figures and report.html.
 
@@ -71,8 +73,8 @@ def train(
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         batch_size: images in a step
-        optimizer: adamw or sgd in place of the recipe's own
-        lr: peak learning rate
+        optimizer: in place of the recipe's own; rmsprop_tf is TensorFlow's, which V1 to V3 were trained with
+        lr: peak learning rate; the recipe's own follows the batch size
         weight_decay: weight decay; BatchNorm and biases are left out of it
         label_smoothing: part of the target spread over all classes, 0 to 1
         flip: whether a mirrored picture keeps its label
@@ -81,7 +83,8 @@ def train(
         cutmix: alpha of cutmix's Beta distribution; 0 for none
         progressive: resolution of the first epoch, a part of the training's; grows until half of the epochs are done
         seed: of the weights, the order and the augmentation
-        recipe: all settings not given: default, small_pictures, strong, sgd, transfer; auto goes by weights, resolution
+        recipe: all settings not given: a name of `mobilenets recipes` or a .json file; auto goes by weights, resolution
+        set: NAME=VALUE, any setting of `mobilenets recipes NAME`: loss.name=focal; as often as needed
         labels: which label column to learn where the data has several
         teacher: learn from this too: a run, a bundle, a published file or name, any ONNX classifier
         distill: with a teacher: soft, hard, feature, attention, relational, as a list; soft:0.7 gives a form's weight
@@ -94,6 +97,7 @@ def train(
         precision: bfloat16 computes in half the bits where the device does so faster; weights stay float32
         threads: CPU threads
         restart: begin anew: the Run in the folder is deleted
+        find_lr: sweep the learning rate and suggest one, in place of training; writes find_lr.json and find_lr.png
     """
     from ..api import train as train_run
 
@@ -123,6 +127,7 @@ def train(
         progressive=progressive,
         seed=seed,
         recipe=recipe,
+        set=set,
         labels=labels,
         teacher=teacher,
         distill=distill,
@@ -135,7 +140,10 @@ def train(
         precision=precision,
         threads=threads,
         restart=restart,
+        find_lr=find_lr,
     )
+    if find_lr:
+        return _found(result)
 
     def show() -> None:
         report, best = result["report"], result["best"]
@@ -150,6 +158,22 @@ def train(
         output.line(f"report       {result['files']['report']}")
 
     return Answer(result, show)
+
+
+def _found(result: dict[str, Any]) -> Answer:
+    """What a sweep of the learning rate says; the answer is no where the loss never fell."""
+    found = result["find_lr"]
+
+    def show() -> None:
+        if found["lr"] is not None:
+            output.line(
+                f"lr           {found['lr']:.2g}, a tenth of where the loss is least; batch {found['batch_size']}"
+            )
+            output.line(f"steepest     {found['steepest']:.2g}")
+        for path in result["files"].values():
+            output.line(f"file         {path}")
+
+    return Answer(result, show, ok=found["lr"] is not None)
 
 
 def _score(scores: dict[str, float], prefix: str = "") -> str:

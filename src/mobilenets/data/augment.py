@@ -1,6 +1,6 @@
 """Augmentation: what each training image goes through, drawn for a whole epoch at once so that it can be repeated.
 
-Geometry, colour and RandAugment work on the single uint8 image (one warp, one 3x3 matrix, tables), where OpenCV is an
+Geometry, colour and the policies work on the single uint8 image (one warp, one 3x3 matrix, tables), where OpenCV is an
 order of magnitude quicker than torch; erasing, mixup and cutmix work on the batch.
 """
 
@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from ..arch.check import check_number
 from ..errors import UserError
+from .policies import POLICIES, Policy, autoaugment, randaugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class Augmentation:
     Ranges: `scale` is the part of the area a crop covers; `ratio` its aspect ratio's bounds; `rotate` in degrees and
     `shear` in units of tan, both drawn symmetrically; `colour` is the strength of brightness, contrast and
     saturation, `hue` in turns; `grey`, `blur` and `erase` are probabilities; `randaugment` the number of operations
-    of strength `magnitude` (0...10); `mixup` and `cutmix` are the alpha of their Beta distributions.
+    of strength `magnitude` (0...10), each applied with `operation_probability`; `autoaugment` the policy that takes its
+    place; `mixup` and `cutmix` are the alpha of their Beta distributions.
     """
 
     scale: tuple[float, float] = (0.35, 1.0)
@@ -38,6 +41,8 @@ class Augmentation:
     erase: float = 0.0
     randaugment: int = 0
     magnitude: float = 7.0
+    operation_probability: float = 1.0
+    autoaugment: Policy = "none"
     mixup: float = 0.0
     cutmix: float = 0.0
 
@@ -45,12 +50,20 @@ class Augmentation:
         low, high = self.scale
         if not 0 < low <= high <= 1:
             raise UserError(f"crop scale {low:g}...{high:g} is out of range: allowed is 0 < low <= high <= 1")
-        for name in ("grey", "blur", "erase"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} {getattr(self, name):g} is out of range: allowed is 0 to 1")
-        for name in ("mixup", "cutmix", "colour", "rotate", "shear", "hue"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} {getattr(self, name):g} is out of range: allowed is 0 or more")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise UserError(
+                f"crop ratio {self.ratio[0]:g}...{self.ratio[1]:g} is out of range: allowed is 0 < low <= high"
+            )
+        most = {"grey": 1, "blur": 1, "erase": 1, "operation_probability": 1}
+        most |= {"randaugment": 10, "magnitude": 10, "mixup": 10, "cutmix": 10}
+        most |= {"colour": 1, "hue": 1, "rotate": 180, "shear": 2}
+        for name, bound in most.items():
+            check_number(name.replace("_", " "), getattr(self, name), least=0, most=bound)
+        if self.autoaugment != "none" and self.randaugment:
+            raise UserError(
+                f"autoaugment {self.autoaugment} and randaugment {self.randaugment} contradict each other: "
+                "leave one of the two out"
+            )
 
 
 MOST_SHRINK = 1.8  # input by output pixels of a side, up to which a warp alone keeps detail from turning into noise
@@ -85,8 +98,13 @@ def warp(image: np.ndarray, augmentation: Augmentation, u: np.ndarray, size: int
     out = recolour(out, augmentation, u)
     if augmentation.blur and u[10] < augmentation.blur:
         out = cv2.GaussianBlur(out, (0, 0), 0.3 + 1.2 * float(u[11]))
-    if augmentation.randaugment:
-        out = randaugment(out, augmentation, u)
+    if augmentation.randaugment or augmentation.autoaugment in POLICIES:
+        rng = np.random.default_rng((u[12:15] * 2**24).astype(np.uint32))
+        if augmentation.autoaugment in POLICIES:
+            return autoaugment(out, augmentation.autoaugment, rng)
+        return randaugment(
+            out, augmentation.randaugment, augmentation.magnitude, augmentation.operation_probability, rng
+        )
     return out
 
 
@@ -130,73 +148,6 @@ def _affine(height: int, width: int, augmentation: Augmentation, u: np.ndarray, 
     centre = np.array([left + crop_w / 2 - 0.5, top + crop_h / 2 - 0.5])
     offset = centre - linear @ np.full(2, (size - 1) / 2)
     return np.column_stack([linear, offset])
-
-
-# RandAugment ------------------------------------------------------------------------------------------------------
-
-_TABLES = ("autocontrast", "equalize", "brightness", "contrast", "posterize", "solarize", "invert")
-_SPATIAL = ("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y", "saturation", "sharpness")
-OPERATIONS = _SPATIAL + _TABLES
-
-
-def randaugment(image: np.ndarray, augmentation: Augmentation, u: np.ndarray) -> np.ndarray:
-    """RandAugment (Cubuk et al. 2020): `randaugment` operations in turn, each drawn uniformly, of one magnitude."""
-    rng = np.random.default_rng((u[12:15] * 2**24).astype(np.uint32))
-    for _ in range(augmentation.randaugment):
-        name = OPERATIONS[int(rng.integers(len(OPERATIONS)))]
-        strength = augmentation.magnitude / 10 * (1 if rng.random() < 0.5 else -1)
-        image = apply_operation(image, name, strength)
-    return image
-
-
-def apply_operation(image: np.ndarray, name: str, strength: float) -> np.ndarray:
-    """One operation on a uint8 image; `strength` in -1...1."""
-    if name in _TABLES:
-        return _by_table(image, name, strength)
-    height, width = image.shape[:2]
-    if name == "saturation":
-        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        return cv2.addWeighted(image, 1 + 0.9 * strength, grey, -0.9 * strength, 0)
-    if name == "sharpness":
-        return cv2.addWeighted(image, 1 + 0.9 * strength, cv2.blur(image, (3, 3)), -0.9 * strength, 0)
-    matrix: np.ndarray = np.eye(2, 3)
-    if name == "rotate":
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 30 * strength, 1)
-    elif name == "shear_x":
-        matrix[0] = [1, 0.3 * strength, -0.15 * strength * height]
-    elif name == "shear_y":
-        matrix[1] = [0.3 * strength, 1, -0.15 * strength * width]
-    elif name == "translate_x":
-        matrix[0, 2] = 0.45 * strength * width
-    elif name == "translate_y":
-        matrix[1, 2] = 0.45 * strength * height
-    else:
-        return image
-    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
-
-
-def _by_table(image: np.ndarray, name: str, strength: float) -> np.ndarray:
-    ramp = np.arange(256, dtype=np.float32)
-    if name == "equalize":
-        return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(image)])
-    if name == "autocontrast":
-        flat = image.reshape(-1, 3)
-        low, high = flat.min(axis=0).astype(np.float32), flat.max(axis=0).astype(np.float32)
-        tables = (ramp[:, None] - low) * 255 / np.maximum(high - low, 1)
-        return cv2.LUT(image, np.clip(tables, 0, 255).astype(np.uint8)[None])
-    if name == "brightness":
-        table = ramp * (1 + 0.9 * strength)
-    elif name == "contrast":
-        mean = float(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
-        table = mean + (ramp - mean) * (1 + 0.9 * strength)
-    elif name == "posterize":
-        bits = 8 - round(4 * abs(strength))
-        table = np.floor(ramp / 2 ** (8 - bits)) * 2 ** (8 - bits)
-    elif name == "solarize":
-        table = np.where(ramp < 256 * (1 - abs(strength)), ramp, 255 - ramp)
-    else:
-        table = 255 - ramp
-    return cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8))
 
 
 # Colour -----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from .dataset import Dataset, Sample
 from .decode import DECODING, ImageError, decode_image, decode_near
 from .decoded import DecodedCache, open_decoded
 from .preprocess import resize_and_crop
+from .sampling import Sampling, sample_epoch
 from .shardindex import labels_of, numbers_of
 
 CACHE_BYTES = 2 * 2**30  # of decoded images in memory, where none are kept on disk
@@ -124,6 +125,7 @@ class Loader:
 
     `resolution` is the side of the images in pixels, or that side as a function of the epoch.
     With `copies` K each image is augmented in K ways only: epoch e has its own order and the pictures of epoch e mod K.
+    `sampling` says how often images come up; None: each once an epoch.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Loader:
         seed: int,
         threads: int | None = None,
         copies: int | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         self.images = images
         self.batch_size = min(batch_size, len(images))
@@ -143,6 +146,7 @@ class Loader:
         self.augmentation = augmentation
         self.seed = seed
         self.copies = copies
+        self.sampling = sampling or Sampling()
         self.threads = threads or default_threads()
 
     @cached_property
@@ -162,22 +166,21 @@ class Loader:
         image that cannot be read.
         """
         self.images.prepare()
-        order, u = draw(self.seed, number, len(self.images))
-        chosen = number if self.copies is None else number % self.copies
-        if chosen != number:
-            _, u = draw(self.seed, chosen, len(self.images))
-        chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(start, self.steps)]
+        copy = None if self.copies is None else number % self.copies
+        order, u = sample_epoch(self.seed, number, self.labels, self.sampling, copy=copy)
+        drawn = number if copy is None else copy
+        parts = [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(start, self.steps)]
         size = self.resolution_at(number)
-        yield from ahead(lambda chunk: self._batch(chunk, u, size, chosen), chunks, self.threads)
+        yield from ahead(lambda part: self._batch(order[part], u[part], size, drawn), parts, self.threads)
 
     def in_order(self, number: int) -> Iterator[Batch]:
         """Every image once, in order, augmented as in epoch `number`; the last batch may be smaller."""
         self.images.prepare()
         _, u = draw(self.seed, number, len(self.images))
         everything = np.arange(len(self.images))
-        chunks = [everything[i : i + self.batch_size] for i in range(0, len(everything), self.batch_size)]
+        parts = [slice(i, i + self.batch_size) for i in range(0, len(everything), self.batch_size)]
         size = self.resolution_at(number)
-        yield from ahead(lambda chunk: self._batch(chunk, u, size, number), chunks, self.threads)
+        yield from ahead(lambda part: self._batch(everything[part], u[part], size, number), parts, self.threads)
 
     def resolution_at(self, epoch: int) -> int:
         """The side of that epoch's images in pixels."""
@@ -186,7 +189,7 @@ class Loader:
     def _batch(self, indices: np.ndarray, u: np.ndarray, size: int, number: int) -> Batch:
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
-            out[row] = self._image(int(index), u[index], size)
+            out[row] = self._image(int(index), u[row], size)
         return Batch(torch.from_numpy(out), torch.from_numpy(self.labels[indices]), torch.from_numpy(indices), number)
 
     def _image(self, index: int, u: np.ndarray, size: int) -> np.ndarray:

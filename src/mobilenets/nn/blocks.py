@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..arch.spec import Activation, Block, Gate, Kind, Norm, Padding, Spec
 from ..errors import UserError
 from .layers import ConvNormAct, LayerScale, activation, batch_norm, gate
+from .stochastic_depth import drop_branch
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class _BlockModule(nn.Module):
         self.block = block
         self.style = style or Style()
         self.residual = block.residual
+        self.drop_rate = 0.0  # of stochastic depth; no part of the state, see `nn.stochastic_depth`
 
     def _conv(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation, *, groups: int = 1) -> ConvNormAct:
         block = self.block
@@ -87,6 +89,14 @@ class _BlockModule(nn.Module):
             padding=self.style.padding,
             pad=block.pad if strided else None,
         )
+
+    def _joined(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The block's output from its input and its branch."""
+        if not self.residual:
+            return branch
+        if self.training and self.drop_rate:
+            branch = drop_branch(branch, self.drop_rate)
+        return x + branch
 
     def _depthwise(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation) -> ConvNormAct:
         return self._conv(part, c_in, c_out, kernel, act, groups=c_in)
@@ -122,7 +132,7 @@ class Conv(_BlockModule):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
-        return x + y if self.residual else y
+        return self._joined(x, y)
 
 
 class DepthwiseSeparable(_BlockModule):
@@ -146,7 +156,7 @@ class DepthwiseSeparable(_BlockModule):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.pointwise(self.se(self.depthwise(x)))
-        return x + y if self.residual else y
+        return self._joined(x, y)
 
 
 class InvertedResidual(_BlockModule):
@@ -172,7 +182,7 @@ class InvertedResidual(_BlockModule):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.se(self.depthwise(self.expand(x))))
-        return x + y if self.residual else y
+        return self._joined(x, y)
 
 
 class FusedInvertedBottleneck(_BlockModule):
@@ -196,7 +206,7 @@ class FusedInvertedBottleneck(_BlockModule):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.se(self.expand(x)))
-        return x + y if self.residual else y
+        return self._joined(x, y)
 
 
 class UniversalInvertedBottleneck(_BlockModule):
@@ -231,7 +241,7 @@ class UniversalInvertedBottleneck(_BlockModule):
     def forward(self, x: Tensor) -> Tensor:
         y = self.depthwise_mid(self.expand(self.depthwise_start(x)))
         y = self.layer_scale(self.project(self.se(y)))
-        return x + y if self.residual else y
+        return self._joined(x, y)
 
 
 class MobileMQA(_BlockModule):
@@ -284,7 +294,7 @@ class MobileMQA(_BlockModule):
         y = F.scaled_dot_product_attention(q, k, v)  # (N, heads, HW, dim)
         y = y.transpose(2, 3).reshape(n, heads * dim, height, width)
         y = self.layer_scale(self.output(y))
-        return x + y if self.residual else y
+        return self._joined(x, y)
 
 
 BLOCKS: dict[str, type[_BlockModule]] = {

@@ -1,4 +1,4 @@
-"""Image classification: loss, targets, and the metrics of a set of logits."""
+"""Image classification: targets, and the metrics of a set of logits. The losses stand in `losses`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
@@ -17,11 +16,6 @@ def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     off = smoothing / classes
     targets = torch.full((len(labels), classes), off, device=labels.device)
     return targets.scatter_(1, labels[:, None], 1.0 - smoothing + off)
-
-
-def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of (N, C) logits against (N, C) target distributions, in nats."""
-    return -(targets * F.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:

@@ -23,11 +23,12 @@ from ..data.dataset import Dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles
 from ..errors import UserError
+from .choose import Changes
 from .distillation import Teaching
 from .freeze import first_trained
 from .lesson import Lesson
-from .recipe import Changes, Recipe
-from .run import LABELS, RECIPE, SPEC, is_run, read_json
+from .recipe import Recipe
+from .run import LABELS, RANGE_TEST, RECIPE, SPEC, is_run, read_json
 from .start import Start, classifier_note, kept_rows
 
 SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
@@ -52,6 +53,7 @@ class Arguments:
     weights: str | None = None
     weights_sha256: str | None = None  # of what the weights were, see `start.make_start`
     teaching: Teaching = field(default_factory=Teaching)
+    recipe_sha256: str | None = None  # of the file that `recipe` names
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data: the parts stand beside the rest, under the names of the command line."""
@@ -78,12 +80,17 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
                         f"the {what} {now[what]} changed since {run} was begun: restore what was there, choose another "
                         "--out, or --restart"
                     )
+                if name == "recipe_sha256" and before.get("recipe") == now["recipe"]:
+                    raise UserError(
+                        f"the recipe {now['recipe']} changed since {run} was begun: restore it, choose another --out, "
+                        "or --restart"
+                    )
                 raise UserError(
                     f"{run} was trained with {name} {_shown(before.get(name))}, now {_shown(now[name])}: "
                     "use the same arguments to go on, another --out, or --restart"
                 )
     elif run.is_dir():
-        strangers = {p.name for p in run.iterdir() if not p.name.endswith(".part")} - {SPEC, LABELS}
+        strangers = {p.name for p in run.iterdir() if not p.name.endswith(".part")} - {SPEC, LABELS, *RANGE_TEST}
         if strangers:  # spec and labels alone are what a kill leaves before the recipe is written
             raise UserError(f"{run}: is not empty and not a run; choose another --out")
     for leftover in run.rglob(".*.part"):  # of a write that was killed

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from ..data.loader import Batch, Loader
 from ..nn.network import Network
-from ..tasks.classify import classification_loss
 from .distill_losses import attention_loss, feature_loss, hard_loss, relational_loss, soft_loss
 from .distillation import EMBEDDING
 from .lesson import Lesson
-from .loop import Normaliser
+from .loop import LabelLoss, Normaliser
 from .teacher import Teacher, find_place, watched
 from .teacher_cache import TeacherCache, cache_key, cache_path
 
@@ -38,8 +37,14 @@ class Distiller:
     """
 
     def __init__(
-        self, lesson: Lesson, student: Network, normalise: Normaliser, cache: TeacherCache | None = None
+        self,
+        lesson: Lesson,
+        student: Network,
+        normalise: Normaliser,
+        cache: TeacherCache | None = None,
+        label_loss: LabelLoss | None = None,
     ) -> None:
+        self.label_loss = label_loss or LabelLoss()
         self.lesson, self.settings, self.cache = lesson, lesson.settings, cache
         self.device = normalise.mean.device
         self.view = TeachersView(lesson.teacher, normalise, lesson.settings.resolution)
@@ -64,7 +69,7 @@ class Distiller:
     def loss(self, logits: Tensor, targets: Tensor, seen: dict[str, Tensor], told: Told) -> Tensor:
         """The weighted sum of all forms."""
         settings = self.settings
-        total = (1 - settings.answers) * classification_loss(logits, targets)
+        total = (1 - settings.answers) * self.label_loss.of_logits(logits, targets)
         if told.logits is not None:
             if settings.soft:
                 total = total + settings.soft * soft_loss(logits, told.logits, settings.temperature)
@@ -127,7 +132,14 @@ def _pooled(embedding: Tensor) -> Tensor:
 
 
 def make_distiller(
-    lesson: Lesson, student: Network, loader: Loader, normalise: Normaliser, fingerprint: str, *, bfloat16: bool
+    lesson: Lesson,
+    student: Network,
+    loader: Loader,
+    normalise: Normaliser,
+    label_loss: LabelLoss,
+    fingerprint: str,
+    *,
+    bfloat16: bool,
 ) -> Distiller:
     """The Distiller of a Run, its answers cached where the images come in a fixed number of copies.
 
@@ -137,4 +149,4 @@ def make_distiller(
     if loader.copies is not None:
         key = cache_key(lesson, loader, fingerprint, normalise, bfloat16=bfloat16)
         cache = TeacherCache(cache_path(key), loader, normalise)
-    return Distiller(lesson, student, normalise, cache)
+    return Distiller(lesson, student, normalise, cache, label_loss)

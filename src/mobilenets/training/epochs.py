@@ -21,7 +21,7 @@ from ..data.roles import Roles
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
 from ..tasks.classify import classification_report
-from .loop import EpochResult, Normaliser, compute_logits
+from .loop import EpochResult, LabelLoss, LossOf, Normaliser, compute_logits
 from .recipe import Recipe
 from .report import write_report
 from .run import EVALUATION, LAST, METRICS, RECIPE, open_run, read_json, selection_key
@@ -53,6 +53,7 @@ class Training(ABC):
         self.device = normalise.mean.device
         self.bfloat16 = bfloat16
         self.limit = None if minutes is None else 60 * minutes
+        self.loss_of: LossOf = LabelLoss(recipe.loss)
         self._selection: list[tuple[np.ndarray, np.ndarray]] | None = None
 
     def result(self) -> dict[str, Any]:

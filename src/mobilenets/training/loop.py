@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from ..arch.spec import Preprocessing
 from ..data.augment import erase_, mix
 from ..data.loader import Batch, Loader
 from ..errors import UserError
-from ..tasks.classify import classification_loss, soft_targets
+from ..tasks.classify import soft_targets
+from ..tasks.losses import Loss, class_weights, classification_loss
+from .average import Average
 from .freeze import Freezing
-from .optimise import Average, learning_rate
+from .optimise import set_rate_, step_
 from .recipe import Recipe
+from .schedule import learning_rate
 
 LossOf = Callable[[nn.Module, Tensor, Tensor, Batch], Tensor]  # network, images, targets (N, C), what was loaded
 
@@ -50,9 +53,26 @@ class Normaliser:
         return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def label_loss(network: nn.Module, images: Tensor, targets: Tensor, _: Batch) -> Tensor:
-    """The loss of normalised images on their labels."""
-    return classification_loss(network(images), targets)
+@dataclass(frozen=True)
+class LabelLoss:
+    """The loss on labels alone: `loss_of` of a training without a teacher. `weights` (classes,) or None: all alike."""
+
+    loss: Loss = field(default_factory=Loss)
+    weights: Tensor | None = None
+
+    @classmethod
+    def of(cls, loss: Loss, labels: np.ndarray, classes: int, device: torch.device) -> LabelLoss:
+        """That of training images with `labels` (N,), their classes weighed as `loss` says."""
+        weights = class_weights(loss, labels, classes)
+        return cls(loss, None if weights is None else weights.to(device))
+
+    def of_logits(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of logits (N, C) with targets (N, C), a scalar."""
+        return classification_loss(logits, targets, self.loss, self.weights)
+
+    def __call__(self, network: nn.Module, images: Tensor, targets: Tensor, _: Batch) -> Tensor:
+        """The loss of normalised images (N, 3, H, W)."""
+        return self.of_logits(network(images), targets)
 
 
 def train_epoch(
@@ -71,7 +91,7 @@ def train_epoch(
     device: torch.device,
     bfloat16: bool = False,
     freezing: Freezing | None = None,
-    loss_of: LossOf = label_loss,
+    loss_of: LossOf,
 ) -> EpochResult:
     """Trains for one epoch. `progress(step)` gives the part of the whole training done, 0...1.
 
@@ -89,9 +109,8 @@ def train_epoch(
         if not keep_going():
             break
         done = progress(steps)
-        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done)
-        for group in optimiser.param_groups:
-            group["lr"] = lr * group["scale"]
+        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done, recipe.epochs)
+        set_rate_(optimiser, lr)
         if freezing is not None and first != freezing.first(done):
             first = freezing.apply_(done)
         images, targets = prepare(batch, recipe, classes, normalise, rng, device)
@@ -105,9 +124,7 @@ def train_epoch(
                 "the last checkpoint is kept: try a lower --lr with --restart"
             )
         loss.backward()
-        if recipe.optimiser.clip_norm:
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip_norm, foreach=True)
-        optimiser.step()
+        step_(optimiser, list(network.parameters()), recipe.optimiser)
         if average is not None:
             average.update(network)
         steps += 1

@@ -20,6 +20,7 @@ SPEC, LABELS, RECIPE, METRICS, EVALUATION = (
     "metrics.jsonl",
     "evaluation.json",
 )
+RANGE_TEST = ("find_lr.json", "find_lr.png")  # of `train --find-lr`; may lie in a folder before its Run is begun
 BEST, LAST = "checkpoints/best.safetensors", "checkpoints/last.safetensors"
 
 

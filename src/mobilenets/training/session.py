@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..nn.network import Network
+from .average import Average
 from .checkpoint import (
     load_network_,
     load_optimiser_,
@@ -19,7 +20,6 @@ from .checkpoint import (
     under_prefix,
     with_prefix,
 )
-from .optimise import Average
 from .run import BEST, LAST
 
 

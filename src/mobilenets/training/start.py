@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ..arch.spec import Spec
 from ..errors import UserError
-from .recipe import Changes
+from .choose import Changes
 
 FREEZE_WORDS = ("none", "all")
 _HEAD_ONLY_IGNORES = (  # settings of gradient steps, which fitting a head to cached features has none of
     "batch_size", "optimizer", "lr", "weight_decay", "label_smoothing", "mixup", "cutmix", "progressive",
     "layer_decay", "unfreeze",
 )  # fmt: skip
+
+_HEAD_ONLY_SETS = ("augmentation.", "train_resolution=", "store=", "tuning.")  # what fitting a head does go by
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ def check_tuning(changes: Changes) -> None:
                 raise UserError(
                     f"{name.replace('_', ' ')} {value} contradicts freeze all, which fits the classifier alone to "
                     "cached features, without steps: leave one of the two out"
+                )
+        for pair in changes.set or ():
+            if not pair.startswith(_HEAD_ONLY_SETS):
+                raise UserError(
+                    f"--set {pair} contradicts freeze all, which fits the classifier alone to cached features, without "
+                    "steps: leave one of the two out"
                 )
         if changes.norm_stats == "train":
             raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,33 +15,34 @@ from ..arch.registry import create_spec
 from ..arch.spec import Spec
 from ..console import progress as progress_bar
 from ..data.dataset import Dataset, open_dataset
-from ..data.loader import Images, Loader
+from ..data.fingerprint import fingerprint
 from ..data.roles import Roles, roles
-from ..data.shards import is_streamed
-from ..data.stream import StreamLoader
 from ..errors import UserError
 from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
 from ..nn.placement import placed
 from ..nn.refold import set_momentum_
+from ..nn.stochastic_depth import set_stochastic_depth_
 from .adopt import adopt, adopted_spec, spec_to_train
+from .average import make_average
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
-from .distill import Distiller, make_distiller
-from .distillation import choose_distillation
-from .epochs import NO_LIMIT, Training, seconds_left
+from .choose import file_sha256
+from .distill import make_distiller
+from .epochs import Training, seconds_left
+from .find_lr import find_lr
 from .freeze import Freezing
 from .head_only import HeadTraining
 from .lesson import Lesson, plan_lesson
-from .loop import Normaliser, label_loss, train_epoch
-from .optimise import Average, make_optimiser
-from .recipe import SMALL, TUNED, Recipe, choose_recipe, transfer_epochs
-from .run import LAST
+from .loading import make_loader, training_resolution
+from .loop import LabelLoss, Normaliser, train_epoch
+from .optimise import make_optimiser
+from .recipe import Recipe
+from .run import LAST, RECIPE, is_run, read_json
 from .session import Session
-from .start import FREEZE_WORDS, Start, check_fits, check_tuning
+from .settle import check_arguments, settings_of
+from .start import Start, check_fits
 from .teacher import Teacher
 from .tensorboard import Events
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 def run_training(
@@ -53,9 +53,11 @@ def run_training(
     restart: bool = False,
     start: Start | None = None,
     teacher: Teacher | None = None,
+    range_test: bool = False,
 ) -> dict[str, Any]:
     """Trains as `arguments` say and leaves a Run at `out`, or goes on with it. Returns what `train --json` prints.
 
+    With `range_test` it sweeps the learning rate instead, see `find_lr`, and leaves a Run at `out` as it is.
     `start` holds the weights that `arguments.weights` names, `teacher` is what `arguments.teaching` names.
     Bad values raise UserError before the data is read.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
@@ -75,14 +77,21 @@ def run_training(
     if teacher is not None:
         refuse_overwriting(run, teacher.name, "the teacher")
         arguments = replace(arguments, teaching=replace(arguments.teaching, teacher_sha256=teacher.sha256))
-    claim(run, arguments, restart=restart)
+    arguments = replace(arguments, recipe_sha256=file_sha256(arguments.recipe))
+    if not range_test:
+        claim(run, arguments, restart=restart)
+    elif run.exists() and not run.is_dir():
+        raise UserError(f"{run}: is a file; --out names a folder")
     dataset = open_dataset(arguments.data, labels=arguments.labels)
     parts = roles(dataset, seed=0)
     if start is None:
         spec = make_spec(arguments, dataset)
     else:
         spec = adopted_spec(start, dataset, parts.train, arguments.resolution, arguments.total_stride)
-    settings = _settings(arguments, spec, len(parts.train))
+    if is_run(run) and not range_test:  # as it was begun: a newer version may have other ideas of the same recipe
+        settings = Recipe.from_json(read_json(run / RECIPE)["recipe"])
+    else:
+        settings = settings_of(arguments, spec, len(parts.train))
     if start is not None:
         spec = spec_to_train(start, spec, settings)
     describe(spec, dataset, parts)
@@ -90,9 +99,14 @@ def run_training(
     if teacher is not None:
         side = training_resolution(spec.resolution, settings.train_resolution)
         lesson = plan_lesson(teacher, settings, spec, dataset.classes, side)
-    mark = write_beginning(run, arguments, spec, dataset, parts, settings, start, lesson)
+    if range_test:
+        mark = fingerprint(dataset)
+    else:
+        mark = write_beginning(run, arguments, spec, dataset, parts, settings, start, lesson)
     with kept_memory() if placement.type == "cpu" else nullcontext():
-        return _make(run, spec, dataset, parts, settings, arguments, placement, start, mark, lesson).result()
+        where = run / "none" if range_test else run
+        training = _make(where, spec, dataset, parts, settings, arguments, placement, start, mark, lesson)
+        return find_lr(training, run) if range_test else training.result()
 
 
 def refuse_overwriting(run: Path, name: str, what: str) -> None:
@@ -100,63 +114,6 @@ def refuse_overwriting(run: Path, name: str, what: str) -> None:
     path = Path(name).resolve()
     if run.resolve() in (path, *path.parents):
         raise UserError(f"{run}: holds {what}; choose another --out")
-
-
-def check_arguments(arguments: Arguments) -> None:
-    """Raises UserError, naming the value and what is allowed, for what can be told without data and weights."""
-    if arguments.precision not in PRECISIONS:
-        raise UserError(f"unknown precision {arguments.precision!r}; allowed: {', '.join(PRECISIONS)}")
-    if arguments.minutes is not None and not arguments.minutes > 0:
-        raise UserError(f"minutes {arguments.minutes:g} is out of range: allowed is above 0")
-    choose_recipe(arguments.recipe, SMALL, arguments.changes, weights=arguments.weights is not None)
-    if arguments.weights is None:
-        for name in TUNED:
-            if getattr(arguments.changes, name) is not None:
-                raise UserError(f"{name.replace('_', ' ')} goes with weights to begin from: give --weights")
-        if arguments.recipe == "transfer":
-            raise UserError("recipe transfer goes with weights to begin from: give --weights, or another recipe")
-    check_tuning(arguments.changes)
-    choose_distillation(arguments.teaching, None)
-
-
-def training_resolution(resolution: int, fraction: float) -> int:
-    """The side of the training images: that fraction of the resolution, to a multiple of 16 where it is less."""
-    return resolution if fraction >= 1 else min(resolution, max(32, round(resolution * fraction / 16) * 16))
-
-
-def growing_resolution(resolution: int, progressive: float, epochs: int) -> Callable[[int], int]:
-    """The side of the training images as a function of the epoch, 0 to `epochs` - 1.
-
-    It begins at the part `progressive` of the resolution and grows linearly to the whole, which it has from the middle
-    on (Tan & Le 2021, "EfficientNetV2", section 4, without their growing regularisation).
-    """
-
-    def side(epoch: int) -> int:
-        grown = min(2 * epoch / epochs, 1.0)
-        return training_resolution(resolution, progressive + (1 - progressive) * grown)
-
-    return side
-
-
-def _settings(arguments: Arguments, spec: Spec, images: int) -> Recipe:
-    """The recipe for the data; where the clock ends the training, and nothing else, its epochs have no limit."""
-    weights = arguments.weights is not None
-    settings = choose_recipe(arguments.recipe, spec.resolution, arguments.changes, weights=weights)
-    if settings.tuning is not None and settings.tuning.freeze not in (*FREEZE_WORDS, *(tap.name for tap in spec.taps)):
-        settings = replace(settings, tuning=replace(settings.tuning, freeze="none"))
-    settings = replace(settings, distillation=choose_distillation(arguments.teaching, settings.distillation))
-    if arguments.changes.epochs is not None:
-        return settings
-    if settings.tuning is not None and settings.tuning.freeze == "all":
-        return replace(settings, epochs=HeadTraining.copies(spec, images))
-    if arguments.minutes is not None:
-        if settings.progressive < 1:
-            raise UserError(
-                f"progressive {settings.progressive:g} goes by the epochs, of which minutes alone set no number: "
-                "give --epochs too"
-            )
-        return replace(settings, epochs=NO_LIMIT)
-    return replace(settings, epochs=transfer_epochs(images)) if settings.name == "transfer" else settings
 
 
 def _make(
@@ -168,11 +125,11 @@ def _make(
     arguments: Arguments,
     device: torch.device,
     start: Start | None,
-    fingerprint: str,
+    mark: str,
     lesson: Lesson | None,
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
-    loader = _loader(spec, dataset, parts, recipe, arguments.seed, fingerprint)
+    loader = make_loader(spec, dataset, parts, recipe, arguments.seed, mark)
     normalise = Normaliser(spec.preprocessing, device)
     torch.manual_seed(arguments.seed)
     began = time.perf_counter()
@@ -184,11 +141,13 @@ def _make(
     head_only = tuning is not None and tuning.freeze == "all"
     if tuning is not None and tuning.norm_momentum is not None:
         set_momentum_(network, tuning.norm_momentum)
-    average = Average(network, recipe.ema_epochs * loader.steps) if recipe.ema_epochs and not head_only else None
+    set_stochastic_depth_(network, recipe.stochastic_depth)
+    average = None if head_only else make_average(network, recipe.averaging, loader.steps)
     bfloat16 = arguments.precision == "bfloat16"
+    labels = LabelLoss.of(recipe.loss, loader.labels, spec.head.outputs, device)
     distiller = None
     if lesson is not None:
-        distiller = make_distiller(lesson, network, loader, normalise, fingerprint, bfloat16=bfloat16)
+        distiller = make_distiller(lesson, network, loader, normalise, labels, mark, bfloat16=bfloat16)
     beside = None if distiller is None else distiller.projections
     optimiser = None if head_only else make_optimiser(network, recipe.optimiser, tuning, beside)
     session = Session(network, optimiser, average, beside)
@@ -198,38 +157,12 @@ def _make(
     training = kind(
         run, spec, dataset, parts, recipe, loader, session, normalise, minutes=arguments.minutes, bfloat16=bfloat16
     )
-    if isinstance(training, _Training):
-        training.distiller = distiller
+    training.loss_of = distiller or labels
     return training
-
-
-def _loader(spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe, seed: int, fingerprint: str) -> Loader:
-    """What prepares the training images: at random access, or as a stream where they lie in remote shards."""
-    resolution = training_resolution(spec.resolution, recipe.train_resolution)
-    settings: dict[str, Any] = {
-        "batch_size": recipe.batch_size,
-        "resolution": resolution
-        if recipe.progressive >= 1
-        else growing_resolution(resolution, recipe.progressive, recipe.epochs),
-        "augmentation": recipe.augmentation,
-        "seed": seed,
-    }
-    images = Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=fingerprint)
-    copies = None if recipe.distillation is None else recipe.distillation.copies
-    if not is_streamed(dataset):
-        return Loader(images, **settings, copies=copies)
-    if copies is not None:
-        raise UserError(
-            f"teacher cache {copies} goes with images that are read at random, and remote shards are a stream: "
-            "leave --teacher-cache out, or train on a local copy of the shards"
-        )
-    return StreamLoader(images, **settings)
 
 
 class _Training(Training):
     """Training by steps down the gradient."""
-
-    distiller: Distiller | None = None
 
     def train(self) -> None:
         """Epoch after epoch until they or the minutes are over."""
@@ -268,7 +201,7 @@ class _Training(Training):
                     device=self.device,
                     bfloat16=self.bfloat16,
                     freezing=freezing,
-                    loss_of=self.distiller or label_loss,
+                    loss_of=self.loss_of,
                 )
                 self.finish_epoch(outcome, elapsed)
                 if session.history:

@@ -140,7 +140,9 @@ def command(facts: Facts) -> str:
     arguments = facts.arguments
     words = ["mobilenets", "train", str(arguments.get("data", facts.data.get("path", "DATA")))]
     for key, value in arguments.items():
-        if key not in ("data", "weights_sha256", "teacher_sha256") and value is not None:
+        if key in ("data", "weights_sha256", "recipe_sha256", "teacher_sha256") or value is None:
+            continue
+        for value in value if isinstance(value, list) else [value]:  # noqa: B020 - one option for each
             words += ["--" + key.replace("_", "-"), _value(value) if isinstance(value, bool) else str(value)]
     return shlex.join([*words, "--out", os.fspath(facts.path)])
 
