@@ -13,7 +13,9 @@ def near(word: str, known: Sequence[str], prefix: str = "") -> str:
     >>> near("trian", ["train", "evaluate"])
     '; did you mean train?'
     """
-    from difflib import get_close_matches
+    from difflib import SequenceMatcher, get_close_matches
 
     found = get_close_matches(word, known, 2, 0.6)
+    closeness = [SequenceMatcher(None, each, word).ratio() for each in found]
+    found = [each for each, close in zip(found, closeness) if close > closeness[0] - 0.15]  # no far second
     return f"; did you mean {' or '.join(prefix + word for word in found)}?" if found else ""
