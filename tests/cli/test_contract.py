@@ -138,6 +138,15 @@ def test_data_check(ask: Ask, pictures: Path, tmp_path: Path) -> None:
     }
 
 
+def test_data_pack(ask: Ask, pictures: Path, tmp_path: Path) -> None:
+    packed = ask("data pack", pictures, "--out", tmp_path / "packed", "--shard-mb", 0.2, "--side", 24)
+    assert sum(packed["splits"].values()) == packed["images"] == 120
+    assert packed["bytes"] == sum(f.stat().st_size for f in (tmp_path / "packed").iterdir() if f.name != "shards.json")
+    again = ask("data pack", pictures, "--out", tmp_path / "packed", "--shard-mb", 0.2, "--side", 24)
+    assert again == packed | {"written": 0}
+    assert ask("data check", tmp_path / "packed")["form"] == "shards"
+
+
 @pytest.mark.parametrize("more", [[], ["--augment", "strong"]])
 def test_data_show(ask: Ask, pictures: Path, tmp_path: Path, more: list[str]) -> None:
     document = ask("data show", pictures, "--out", tmp_path / "sheet.png", "--columns", 5, "--cell", 32, *more)

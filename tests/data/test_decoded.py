@@ -60,6 +60,7 @@ def test_what_is_put_is_read_again_by_this_and_the_next_process(tmp_path: Path) 
     assert image is not None
     cache.close()
     assert np.array_equal(image, image_of(3))  # what was handed out outlives the cache
+    assert not cache.put(5, image_of(5))
     assert not image.flags.writeable
     again = DecodedCache(tmp_path / "c", IMAGES, BOUND)
     assert check(again) == 3

@@ -1,4 +1,4 @@
-"""`data check` and `data show`: what is wrong with labelled images, and what they look like."""
+"""`data check`, `data show`, `data pack`: what is wrong with labelled images, how they look, and their shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN_PROBLEMS = 30
 
 
-def check(data: Path, /, *, labels: str | None = None) -> Answer:
+def check(data: str, /, *, labels: str | None = None) -> Answer:
     """Finds what is wrong with labelled images before a network learns it. Status 1 when there are errors.
 
     Every file is read and decoded. Errors: files that are no whole image, the same bytes in two splits or two classes,
@@ -60,7 +60,7 @@ def _problem(problem: Problem) -> list[str]:
 
 
 def show(
-    data: Path,
+    data: str,
     /,
     *,
     out: Path,
@@ -111,3 +111,39 @@ def _augmenter(recipe: str, side: int) -> Augment:
         return warp(image, augmentation, rng.random(DRAWS, dtype=np.float32), side)
 
     return augment
+
+
+def pack(
+    data: str, /, *, out: Path, labels: str | None = None, shard_mb: float = 128.0, side: int | None = None
+) -> Answer:
+    """Writes labelled images as tar shards (WebDataset's form) with an index, which every verb reads as DATA.
+
+    The shards are called train, val and test: the parts that training would make of the data, near-duplicates and
+    clips on one side. Equal data gives equal bytes; after a kill the same command goes on with the shard it was at.
+
+    Args:
+        data: class folders, lists, a CSV file, a .zip or .tar of these, shards, or a Hugging Face data set
+        out: folder of the shards; made where it is missing
+        labels: which label column to go by where the data has several
+        shard_mb: a shard's size in MB, at most
+        side: make larger images smaller: short side in pixels; without it the files' bytes are copied
+    """
+    from ..data.pack import pack as pack_data
+
+    document = pack_data(data, out, labels=labels, shard_mb=shard_mb, side=side)
+
+    def show() -> None:
+        shards = document["shards"]
+        rows = []
+        for split, images in document["splits"].items():
+            sizes = [shard["bytes"] for shard in shards if shard["split"] == split]
+            rows.append([split, output.count(images), len(sizes), output.megabytes(sum(sizes))])
+        output.table(["part", ">images", ">shards", ">size"], rows)
+        output.line("")
+        for note in document["notes"]:
+            output.line(f"note         {note}")
+        output.line(f"images       {output.count(document['images'])} in {document['classes']} classes")
+        output.line(f"written      {document['written']} of {len(shards)} shards now")
+        output.line(f"shards       {document['out']}")
+
+    return Answer(document, show)

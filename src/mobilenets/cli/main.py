@@ -44,6 +44,13 @@ VERBS: dict[str, Verb] = {
         Verb("data check", "data", "check", "find what is wrong with labelled images; status 1 when there are errors"),
         Verb("data show", "data", "show", "draw samples of every class, or what training makes of them"),
         Verb(
+            "data pack",
+            "data",
+            "pack",
+            "write labelled images as tar shards, which every verb reads",
+            "run the same command again to go on with the shard it was at",
+        ),
+        Verb(
             "train",
             "training",
             "train",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from .. import console
@@ -12,7 +11,7 @@ from .output import Answer
 SHOWN_MISTAKES = 5
 
 
-def evaluate(network: str, data: Path, /, *, split: str | None = None, labels: str | None = None) -> Answer:
+def evaluate(network: str, data: str, /, *, split: str | None = None, labels: str | None = None) -> Answer:
     """Scores a network on labelled images: accuracy with its interval, each class, what is confused with what.
 
     Args:

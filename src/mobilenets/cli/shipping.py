@@ -46,7 +46,7 @@ def export(network: str, /, *, out: Path, to: str = "onnx") -> Answer:
 
 def verify(
     bundle: Path,
-    data: Path,
+    data: str,
     /,
     *,
     split: str | None = None,

@@ -10,7 +10,7 @@ from .output import Answer
 
 
 def train(
-    data: Path,
+    data: str,
     /,
     *,
     out: Path,

@@ -100,11 +100,12 @@ class DecodedCache:
 
     def get(self, number: int) -> np.ndarray | None:
         """Image `number`, read-only, or None where it is not there or damaged."""
-        if self._offset[number] < 0:
-            with self._mutex:
-                if not self._files or not self._read_rows() or self._offset[number] < 0:
-                    return None
-        image = self._view(number, int(self._offset[number]))
+        if self._offset[number] < 0 and not self._found(number):
+            return None
+        try:
+            image = self._view(number, int(self._offset[number]))
+        except OSError:  # a file system that cannot map files
+            return None
         if image is None or self._trusted[number]:
             return image
         if _total(image) != self._total[number]:
@@ -113,9 +114,17 @@ class DecodedCache:
         self._trusted[number] = True
         return image
 
+    def _found(self, number: int) -> bool:
+        """Whether another process has added the image by now."""
+        try:
+            with self._mutex:
+                return bool(self._files) and self._read_rows() and bool(self._offset[number] >= 0)
+        except OSError:
+            return False
+
     def put(self, number: int, image: np.ndarray) -> bool:
         """Adds an image, where there is room; whether it is there now."""
-        if self.refusal is not None:
+        if self.refusal is not None or not self._files:
             return False
         try:
             with self._mutex, locked(self._index):

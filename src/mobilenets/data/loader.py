@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import cv2
@@ -24,6 +25,7 @@ from .decode import DECODING, ImageError, decode_image, decode_near
 from .decoded import DecodedCache, open_decoded
 from .preprocess import resize_and_crop
 from .sampling import Sampling, sample_epoch
+from .shardindex import labels_of, numbers_of
 
 CACHE_BYTES = 2 * 2**30  # of decoded images in memory, where none are kept on disk
 
@@ -64,7 +66,7 @@ class Images:
         self.kept: dict[int, np.ndarray] = {}
         self.fingerprint = fingerprint
         self.on_disk: DecodedCache | None = None
-        self._numbers: list[int] = []  # of the samples in the dataset
+        self._numbers: Sequence[int] | np.ndarray = ()  # of the samples in the dataset
         self._told = False
         self._keeping = threading.Lock()
 
@@ -76,8 +78,7 @@ class Images:
         if self.fingerprint is not None and self.side is not None:
             images = self.dataset.samples
             self.on_disk, where = open_decoded(self.fingerprint, len(images), self.side, DECODING)
-            places = {sample.name: place for place, sample in enumerate(images)}
-            self._numbers = [places[sample.name] for sample in self.samples]
+            self._numbers = numbers_of(self.samples, images)
             self.fingerprint = None
             say(where)
         elif self.on_disk is not None and self.on_disk.refusal is not None and not self._told:
@@ -88,7 +89,7 @@ class Images:
         """Image `index`, uint8 (H, W, 3), whole, at the side that is kept. Raises UserError when it is no image."""
         image = self.kept.get(index)
         if image is None and self.on_disk is not None:
-            image = self.on_disk.get(self._numbers[index])
+            image = self.on_disk.get(int(self._numbers[index]))
         if image is None:
             assert self.side is not None, "without a side there is no image but for a crop"
             side = self.side
@@ -103,7 +104,7 @@ class Images:
         return self._decoded(index, lambda data: decode_image(data, shrink=shrink))
 
     def _keep(self, index: int, image: np.ndarray) -> None:
-        if self.on_disk is not None and self.on_disk.put(self._numbers[index], image):
+        if self.on_disk is not None and self.on_disk.put(int(self._numbers[index]), image):
             return
         with self._keeping:  # threads of the loader share the bound
             if image.nbytes <= self.free:
@@ -138,7 +139,11 @@ class Loader:
         self.augmentation = augmentation
         self.seed = seed
         self.threads = threads or default_threads()
-        self.labels = np.array([sample.label for sample in images.samples], np.int64)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (N,): the class of each image."""
+        return labels_of(self.images.samples)
 
     @property
     def steps(self) -> int:

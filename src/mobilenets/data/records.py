@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -86,15 +87,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled set of images, not yet decoded. `form` is "folders", "lists" or "csv"; `notes` are for a person."""
+    """A labelled set of images, not yet decoded; `notes` are for a person.
+
+    `form` is "folders", "lists", "csv", "shards" or "huggingface". `mark` stands for the whole content where the data
+    itself states one, and spares reading it all.
+    """
 
     root: Path
     form: str
     classes: tuple[ClassLabel, ...]
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     files: Files = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()  # classes that the data names but holds no image of
+    mark: str | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -102,7 +108,7 @@ class Dataset:
         found = {sample.split for sample in self.samples}
         return tuple(split for split in SPLITS if split in found)
 
-    def of_split(self, split: str | None) -> tuple[Sample, ...]:
+    def of_split(self, split: str | None) -> Sequence[Sample]:
         """The samples of one split, in their order."""
         return tuple(sample for sample in self.samples if sample.split == split)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import numpy as np
 from ..errors import UserError
 from .groups import find_groups
 from .records import Dataset, Sample
+from .shardindex import ShardSamples, labels_of
+from .shards import is_streamed
 
 REPORT_FRACTION = 0.15  # of one folder without splits
+MOST_COMPARED = 100_000  # images of a set of shards that are read and compared to find near-duplicates
 _SMALLEST_CLASS = 5  # images from which on a class gives at least one to what is held out
 
 
@@ -23,9 +27,9 @@ class Roles:
     `report_name` is the split that is reported, as the data calls it; "test" where it was held out here.
     """
 
-    train: tuple[Sample, ...]
-    selection: tuple[Sample, ...]
-    report: tuple[Sample, ...]
+    train: Sequence[Sample]
+    selection: Sequence[Sample]
+    report: Sequence[Sample]
     report_name: str
     notes: tuple[str, ...]
 
@@ -37,6 +41,9 @@ def roles(dataset: Dataset, seed: int = 0, fraction: float = 0.1) -> Roles:
     train selects. One split or none: 15 % are held out and reported, then `fraction` of the rest selects. What is held
     out here is drawn class by class and in whole groups (near-duplicates, clips, sittings; see `groups.find_groups`),
     and leaves every class at least one image to train on. Raises UserError where a class has none.
+
+    Shards that are remote, or of more than 100,000 images, are not read through for that: the hash of each name decides
+    (`data pack` compares the images once, and writes the three parts).
     """
     splits = dataset.splits
     if splits == ("train", "val", "test"):
@@ -44,24 +51,56 @@ def roles(dataset: Dataset, seed: int = 0, fraction: float = 0.1) -> Roles:
         given = (f"selection: the val split, {len(parts[1])} images", f"report: the test split, {len(parts[2])} images")
         return _checked(dataset, Roles(*parts, "test", given))
     pool = dataset.of_split("train") if len(splits) == 2 and splits[0] == "train" else dataset.samples
+    if isinstance(pool, ShardSamples) and (is_streamed(dataset) or len(pool) > MOST_COMPARED):
+        return _checked(dataset, _roles_by_name(dataset, pool, seed, fraction))
     ids, found = _groups(dataset, pool)
     if len(pool) < len(dataset.samples):
         report, report_name = dataset.of_split(splits[1]), splits[1]
         notes = [f"report: the {report_name} split, {len(report)} images"]
         rest = np.arange(len(pool))
     else:
-        held = hold_out(_labels(pool), ids, REPORT_FRACTION, np.random.default_rng([seed, 1]))
-        report, report_name = tuple(pool[i] for i in np.flatnonzero(held)), "test"
+        held = hold_out(labels_of(pool), ids, REPORT_FRACTION, np.random.default_rng([seed, 1]))
+        report, report_name = _taken(pool, np.flatnonzero(held)), "test"
         notes = [_described("report", held, ids, "images")]
         rest = np.flatnonzero(~held)
-    selected = hold_out(_labels(pool)[rest], ids[rest], fraction, np.random.default_rng([seed, 0]))
+    selected = hold_out(labels_of(pool)[rest], ids[rest], fraction, np.random.default_rng([seed, 0]))
     notes += [_described("selection", selected, ids[rest], "training images"), *found]
     split_groups = _torn(selected, ids[rest])
     if split_groups:
         notes.append(f"{split_groups} groups had to be divided, because a class consists of little else")
-    train = tuple(pool[i] for i in rest[~selected])
-    selection = tuple(pool[i] for i in rest[selected])
+    train, selection = _taken(pool, rest[~selected]), _taken(pool, rest[selected])
     return _checked(dataset, Roles(train, selection, report, report_name, tuple(notes)))
+
+
+def _taken(pool: Sequence[Sample], places: np.ndarray) -> Sequence[Sample]:
+    """The samples at those places of the pool."""
+    if isinstance(pool, ShardSamples):
+        return ShardSamples(pool.table, pool.chosen[places])
+    return tuple(pool[i] for i in places.tolist())
+
+
+def _roles_by_name(dataset: Dataset, pool: ShardSamples, seed: int, fraction: float) -> Roles:
+    """The parts as `roles` makes them, each image drawn by the hash of its name alone."""
+    drawn = np.array([_hash(pool.table.name(row), seed) for row in pool.chosen.tolist()])
+    name = next((split for split in dataset.splits if split != "train"), None)
+    if name is not None and len(pool) < len(dataset.samples):
+        report, report_name, rest = dataset.of_split(name), name, drawn >= 0
+    else:
+        rest = drawn >= REPORT_FRACTION
+        report, report_name = pool.where(~rest), "test"
+    selected = rest & (drawn >= 1 - fraction * rest.mean())
+    notes = (
+        f"report: {len(report)} images ({report_name}); selection: {int(selected.sum())} training images",
+        "drawn by the hash of each name: near-duplicates may be divided (`mobilenets data pack` keeps them together)",
+    )
+    return Roles(pool.where(rest & ~selected), pool.where(selected), report, report_name, notes)
+
+
+def _hash(name: str, seed: int) -> float:
+    """A number in 0...1, the same for the same name and seed."""
+    salt = seed.to_bytes(8, "little", signed=True)
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=7, salt=salt).digest()
+    return int.from_bytes(digest, "little") / 2**56
 
 
 def hold_out(labels: np.ndarray, ids: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
@@ -148,10 +187,6 @@ def _groups(dataset: Dataset, pool: Sequence[Sample]) -> tuple[np.ndarray, tuple
     return groups.ids, groups.notes
 
 
-def _labels(samples: Sequence[Sample]) -> np.ndarray:
-    return np.array([sample.label for sample in samples], dtype=np.int64)
-
-
 def _described(name: str, held: np.ndarray, ids: np.ndarray, of: str) -> str:
     groups = len(np.unique(ids[held]))
     share = held.mean() if len(held) else 0.0
@@ -164,8 +199,8 @@ def _torn(held: np.ndarray, ids: np.ndarray) -> int:
 
 
 def _checked(dataset: Dataset, roles: Roles) -> Roles:
-    trained = {sample.label for sample in roles.train}
-    measured = {sample.label for sample in (*roles.selection, *roles.report)}
+    trained = set(labels_of(roles.train).tolist())
+    measured = {*labels_of(roles.selection).tolist(), *labels_of(roles.report).tolist()}
     missing = sorted(measured - trained)
     if missing:
         name = dataset.classes[missing[0]].name

@@ -13,6 +13,7 @@ from ..atomic import write_bytes
 from ..errors import UserError
 from .dataset import Dataset, Sample
 from .decode import ImageError, decode_image
+from .shardindex import labels_of
 
 MAX_CLASSES = 40
 _MARGIN, _TEXT_HEIGHT = 4, 16
@@ -34,13 +35,14 @@ def contact_sheet(
         raise UserError(f"columns {columns}, cell {cell}: at least 1 column and 16 pixels are needed")
     rng = np.random.default_rng(seed)
     rows = []
+    labels = labels_of(dataset.samples)
     for label in _chosen_classes(len(dataset.classes)):
-        samples = [sample for sample in dataset.samples if sample.label == label]
-        picked = [samples[i] for i in sorted(rng.permutation(len(samples))[:columns].tolist())]
+        places = np.flatnonzero(labels == label).tolist()
+        picked = [dataset.samples[places[i]] for i in sorted(rng.permutation(len(places))[:columns].tolist())]
         cells = [_cell(dataset, sample, cell) for sample in picked]
         if augment is not None and picked:
             cells = _augmented(dataset, picked[0], columns, cell, augment, rng)
-        title = f"{dataset.classes[label].name}  {len(samples)} images"
+        title = f"{dataset.classes[label].name}  {len(places)} images"
         rows.append(_row(title, cells, columns, cell))
     return cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB)
 

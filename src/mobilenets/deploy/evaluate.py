@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..data.addresses import address_of
 from ..data.dataset import open_dataset
 from ..errors import UserError
 from ..tasks.classify import classification_report
@@ -37,7 +38,7 @@ def evaluate(
     head = {
         "network": loaded.reference,
         "recognised": loaded.recognised,
-        "data": str(dataset.root),
+        "data": address_of(dataset.root),
         "split": choice.name,
     }
     return head | report | {"skipped": found.skipped}

@@ -29,7 +29,7 @@ BATCH = 32
 class Choice:
     """The images to score, and what that part of the data is called."""
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     name: str
 
 
@@ -234,7 +234,7 @@ def _inside(path: Path, folder: Path) -> bool:
     return path == folder or path.is_relative_to(folder / "train")
 
 
-def spread(samples: Sequence[Sample], limit: int | None) -> tuple[Sample, ...]:
+def spread(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
     """At most `limit` samples, evenly spread within each class, so that a prefix of the data does not stand for all."""
     if limit is None or len(samples) <= limit:
         return tuple(samples)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..console import warn
+from ..data.addresses import address_of
 from ..data.dataset import Dataset, open_dataset
 from ..errors import UserError
 from ..tasks.classify import wilson
@@ -83,7 +84,7 @@ def verify(
     result = {
         "ok": not reasons and all(row["ok"] for row in files),
         "bundle": str(bundle),
-        "data": str(dataset.root),
+        "data": address_of(dataset.root),
         "split": choice.name,
         "images": count,
         "skipped": found.skipped,

@@ -14,6 +14,7 @@ import numpy as np
 from ..arch.spec import Spec
 from ..atomic import write_json, write_text
 from ..console import say
+from ..data.addresses import address_of
 from ..data.dataset import Dataset
 from ..data.loader import Loader, scoring_batches
 from ..data.roles import Roles
@@ -187,7 +188,7 @@ class Training(ABC):
         logits, truth = compute_logits(network, batches, self.normalise, self.device)
         names = [c.name for c in self.dataset.classes]
         scores = classification_report(logits, truth, names, [s.name for s in self.parts.report])
-        head = {"network": str(self.run), "data": str(self.dataset.root), "split": self.parts.report_name}
+        head = {"network": str(self.run), "data": address_of(self.dataset.root), "split": self.parts.report_name}
         write_json(self.run / EVALUATION, head | scores)
         low, high = scores["top1_interval"]
         say(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from ..data.dataset import Dataset, open_dataset
 from ..data.fingerprint import fingerprint
 from ..data.loader import Images, Loader
 from ..data.roles import Roles, roles
+from ..data.sampling import Sampling
+from ..data.shards import is_streamed
+from ..data.stream import StreamLoader
 from ..errors import UserError
 from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
@@ -177,14 +180,11 @@ def _make(
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
     resolution = training_resolution(spec.resolution, recipe.train_resolution)
-    grows = recipe.progressive < 1
-    loader = Loader(
+    loader = _make_loader(
         Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=mark),
-        batch_size=recipe.batch_size,
-        resolution=growing_resolution(resolution, recipe.progressive, recipe.epochs) if grows else resolution,
-        augmentation=recipe.augmentation,
-        seed=arguments.seed,
-        sampling=recipe.sampling,
+        recipe,
+        growing_resolution(resolution, recipe.progressive, recipe.epochs) if recipe.progressive < 1 else resolution,
+        arguments.seed,
     )
     normalise = Normaliser(spec.preprocessing, device)
     torch.manual_seed(arguments.seed)
@@ -207,6 +207,27 @@ def _make(
     return kind(
         run, spec, dataset, parts, recipe, loader, session, normalise, minutes=arguments.minutes, bfloat16=bfloat16
     )
+
+
+def _make_loader(images: Images, recipe: Recipe, resolution: int | Callable[[int], int], seed: int) -> Loader:
+    """The loader for the recipe; shards are read in an order of their own. Raises UserError where that does not fit."""
+    augmentation, batch = recipe.augmentation, recipe.batch_size
+    if not is_streamed(images.dataset):
+        return Loader(
+            images,
+            batch_size=batch,
+            resolution=resolution,
+            augmentation=augmentation,
+            seed=seed,
+            sampling=recipe.sampling,
+        )
+    for name, value in asdict(recipe.sampling).items():
+        if value != getattr(Sampling(), name):
+            raise UserError(
+                f"sampling.{name} {value:g} needs images in any order, and shards are read as a stream: leave it out "
+                "(loss.class_weights is for classes of unequal size too)"
+            )
+    return StreamLoader(images, batch_size=batch, resolution=resolution, augmentation=augmentation, seed=seed)
 
 
 class _Training(Training):

@@ -52,6 +52,9 @@ def untouched(layer: nn.Module) -> bool:
 def plain(*parameters: Tensor | None) -> bool:
     """Whether these are ordinary float32 parameters on the CPU."""
     return all(
-        type(parameter) is nn.Parameter and parameter.dtype == torch.float32 and parameter.device.type == "cpu"
+        parameter is not None
+        and type(parameter) is nn.Parameter
+        and parameter.dtype == torch.float32
+        and parameter.device.type == "cpu"
         for parameter in parameters
     )
