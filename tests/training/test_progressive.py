@@ -11,7 +11,7 @@ import pytest
 from mobilenets.api import train
 from mobilenets.data.loader import Loader
 from mobilenets.errors import UserError
-from mobilenets.training.recipe import Changes, choose_recipe
+from mobilenets.training.choose import Changes, choose_recipe
 from mobilenets.training.run import RECIPE
 from mobilenets.training.trainer import growing_resolution
 
@@ -46,6 +46,8 @@ def test_what_has_no_epochs_to_grow_by_is_refused(shapes: Path, tmp_path: Path) 
     with pytest.raises(UserError, match=r"progressive 0\.5 goes by the epochs.*give --epochs"):
         train(shapes, out=tmp_path / "run", **SETTINGS, minutes=1, progressive=0.5)
     for value in (0.2, 1.1):
-        with pytest.raises(UserError, match=f"progressive {value} is out of range: allowed is 0.25 to 1"):
+        with pytest.raises(
+            UserError, match=f"progressive {value} is out of range: allowed is at least 0.25 and at most 1"
+        ):
             choose_recipe("default", 224, Changes(progressive=value))
     assert choose_recipe("default", 224, Changes()).progressive == 1
