@@ -46,8 +46,6 @@ def test_what_has_no_epochs_to_grow_by_is_refused(shapes: Path, tmp_path: Path) 
     with pytest.raises(UserError, match=r"progressive 0\.5 goes by the epochs.*give --epochs"):
         train(shapes, out=tmp_path / "run", **SETTINGS, minutes=1, progressive=0.5)
     for value in (0.2, 1.1):
-        with pytest.raises(
-            UserError, match=f"progressive {value} is out of range: allowed is at least 0.25 and at most 1"
-        ):
+        with pytest.raises(UserError, match=f"progressive {value} is out of range: allowed is at least 0.25 and"):
             choose_recipe("default", 224, Changes(progressive=value))
     assert choose_recipe("default", 224, Changes()).progressive == 1

@@ -69,3 +69,12 @@ def test_remote_shards_are_streamed_the_same_each_time_and_scored_by_name(pictur
                 train(address, out=tmp_path / "c", **SETTINGS)
         finally:
             (tmp_path / "aside.tar").rename(pictures / "packed" / "train-000001.tar")
+
+
+def test_a_stream_refuses_sampling_that_needs_any_order(pictures: Path, tmp_path: Path) -> None:
+    with (
+        serving(pictures / "packed") as server,
+        pytest.raises(UserError, match=r"sampling.balance 1 needs images in any order") as caught,
+    ):
+        train(server.address, out=tmp_path / "run", set=["sampling.balance=1"], **SETTINGS)
+    assert "\n" not in str(caught.value)

@@ -33,6 +33,8 @@ def draw(
         if rate is not None:
             axes.axvline(rate, color="#c0392b", linestyle=style, linewidth=1.2, label=f"{words}: {rate:.2g}")
     axes.set_xscale("log")
+    low, high = min(smoothed), min(max(smoothed), 1.5 * smoothed[0])  # room for the fall, none for the break
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.legend(frameon=False)

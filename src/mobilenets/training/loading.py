@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from ..arch.spec import Spec
@@ -36,11 +37,12 @@ def make_loader(spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe, seed
             f"teacher cache {copies} goes with images that are read at random, and remote shards are a stream: "
             "leave --teacher-cache out, or train on a local copy of the shards"
         )
-    if recipe.sampling != Sampling():
-        raise UserError(
-            "sampling goes with images that are read at random, and remote shards are a stream: leave balance and "
-            "repeats out, or train on a local copy of the shards"
-        )
+    for name, value in asdict(recipe.sampling).items():
+        if value != getattr(Sampling(), name):
+            raise UserError(
+                f"sampling.{name} {value:g} needs images in any order, and shards are read as a stream: leave it out "
+                "(loss.class_weights is for classes of unequal size too)"
+            )
     return StreamLoader(images, **settings)
 
 
