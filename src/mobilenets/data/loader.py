@@ -170,18 +170,6 @@ class Loader:
         order, u = sample_epoch(self.seed, number, self.labels, self.sampling, copy=copy)
         drawn = number if copy is None else copy
         parts = [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(start, self.steps)]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
         size = self.resolution_at(number)
         yield from ahead(lambda part: self._batch(order[part], u[part], size, drawn), parts, self.threads)
 
@@ -191,18 +179,6 @@ class Loader:
         _, u = draw(self.seed, number, len(self.images))
         everything = np.arange(len(self.images))
         parts = [slice(i, i + self.batch_size) for i in range(0, len(everything), self.batch_size)]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
-        if not self.share.whole:
-            places = self.share.places(self.batch_size)
-            chunks = [chunk[places] for chunk in chunks]
         size = self.resolution_at(number)
         yield from ahead(lambda part: self._batch(everything[part], u[part], size, number), parts, self.threads)
 
