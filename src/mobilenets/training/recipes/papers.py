@@ -193,7 +193,7 @@ def v4_paper_small() -> Recipe:
 
 
 def modern() -> Recipe:
-    """What trains MobileNets best today for its cost: V4's settings with erasing and mixing, in 300 passes.
+    """A modern training at a modest cost: V4's settings with erasing and mixing, in 300 passes.
 
     AdamW with a short memory (beta1 0.6), a cosine, RandAugment, erasing, mixup and cutmix at low strength, stochastic
     depth, averaged weights. timm's `ra4` weights, trained this way for 2400 to 3600 epochs, are the best published of
