@@ -1,13 +1,23 @@
-"""A training whose process dies just before one of its writes, and the same command after it."""
+"""Trainings that die, before one of their writes or by SIGKILL from outside; and weights that change meanwhile."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mobilenets.training import epochs, head_only, session
+from mobilenets.training.checkpoint import load_tensors, save_tensors
+from mobilenets.training.run import BEST
 
 OWNERS: dict[str, Any] = {
     "save": session.Session,
@@ -42,3 +52,24 @@ def die_and_go_on(monkeypatch: pytest.MonkeyPatch, target: str, call: int, train
         train()
     else:
         assert count < call, "the write was reached and did not stop the training"
+
+
+def kill_when(reached: Callable[[], bool], arguments: dict[str, Any], after: float = 0.0) -> None:
+    """Trains in a process of its own and kills it `after` seconds once `reached` says so."""
+    code = f"import json; from mobilenets.api import train; train(**json.loads({json.dumps(arguments)!r}))"
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on the threads
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+    give_up = time.monotonic() + 120
+    while not reached() and process.poll() is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.002)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def change_weights(run: Path) -> None:
+    """Moves one number of the weights that a Run selected."""
+    tensors, header = load_tensors(run / BEST)
+    tensors["head.classifier.bias"][0] += 1
+    save_tensors(run / BEST, tensors, header)

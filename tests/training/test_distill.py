@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from dying import die_and_go_on
+from dying import change_weights, die_and_go_on, kill_when
 from test_trainer import SETTINGS, metrics, same_run
 from torch import Tensor, nn
 
@@ -266,31 +261,19 @@ def test_sigkill_loses_nothing(
     straight: Path, forms: str, teacher: Path, shapes: Path, tmp_path: Path, moment: str
 ) -> None:
     run = tmp_path / "run"
-    kill_at(run / moment, {"data": str(shapes), "out": str(run), "teacher": str(teacher), "distill": forms, **SETTINGS})
+    kill_when(
+        (run / moment).exists,
+        {"data": str(shapes), "out": str(run), "teacher": str(teacher), "distill": forms, **SETTINGS},
+    )
     train(shapes, out=run, teacher=teacher, distill=forms, **SETTINGS)
     same_run(straight, run)
-
-
-def kill_at(file: Path, arguments: dict[str, Any]) -> None:
-    """Trains in a process of its own and kills it once `file` is there."""
-    code = f"import json; from mobilenets.api import train; train(**json.loads({json.dumps(arguments)!r}))"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
-    give_up = time.monotonic() + 120
-    while not file.exists() and process.poll() is None:
-        assert time.monotonic() < give_up
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
 
 
 def test_a_changed_teacher_is_told(teacher: Path, shapes: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(teacher, tmp_path / "teacher"))
     settings = {**SETTINGS, "epochs": 1}
     train(shapes, out=tmp_path / "run", teacher=copy, **settings)
-    tensors, header = load_tensors(copy / BEST)
-    tensors["head.classifier.bias"][0] += 1
-    save_tensors(copy / BEST, tensors, header)
+    change_weights(copy)
     with pytest.raises(UserError, match=r"the teacher .* changed since") as caught:
         train(shapes, out=tmp_path / "run", teacher=copy, **settings)
     assert "\n" not in str(caught.value)

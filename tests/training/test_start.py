@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_shapes import write_shapes
-from dying import die_and_go_on
+from dying import change_weights, die_and_go_on, kill_when
 from test_trainer import SETTINGS, metrics, same_run
 
 from mobilenets.api import train
@@ -144,15 +139,7 @@ def test_sigkill_at_any_moment(
 ) -> None:
     run = tmp_path / "run"
     arguments = {"data": str(shapes), "out": str(run), "weights": str(weights), **mode}
-    code = f"import json; from mobilenets.api import train; train(**json.loads({json.dumps(arguments)!r}))"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
-    give_up = time.monotonic() + 120
-    while not (run / moment).exists() and process.poll() is None:
-        assert time.monotonic() < give_up
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when((run / moment).exists, arguments)
     train(shapes, out=run, weights=weights, **mode)
     same_run(straight, run)
     assert not list(run.rglob("*.part"))
@@ -162,9 +149,7 @@ def test_changed_weights_are_told(weights: Path, shapes: Path, tmp_path: Path) -
     copy = Path(shutil.copytree(weights, tmp_path / "weights"))
     settings = {**TUNE, "epochs": 1}
     train(shapes, out=tmp_path / "run", weights=copy, **settings)
-    tensors, header = load_tensors(copy / BEST)
-    tensors["head.classifier.bias"][0] += 1
-    save_tensors(copy / BEST, tensors, header)
+    change_weights(copy)
     with pytest.raises(UserError, match=r"the weights .* changed since") as caught:
         train(shapes, out=tmp_path / "run", weights=copy, **settings)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_distill import kill_at, write_run
+from dying import kill_when
+from test_distill import write_run
 from test_trainer import SETTINGS, same_run
 from torch import Tensor
 
@@ -170,7 +171,7 @@ def test_sigkill_loses_nothing(
     run, folder = straight
     out = tmp_path / "run"
     file = out / moment if moment == LAST else cache / folder.name / moment
-    kill_at(file, {"data": str(shapes), "out": str(out), "teacher": str(teacher), **CACHED})
+    kill_when(file.exists, {"data": str(shapes), "out": str(out), "teacher": str(teacher), **CACHED})
     train(shapes, out=out, teacher=teacher, **CACHED)
     same_run(run, out)
 

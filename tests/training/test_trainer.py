@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_shapes import write_shapes
-from dying import die_and_go_on
+from dying import die_and_go_on, kill_when
 
 from mobilenets.api import train
 from mobilenets.errors import UserError
@@ -106,33 +102,19 @@ def test_stopped_at_any_write_it_ends_with_the_same_numbers(
     same_run(straight, run)
 
 
-def start(shapes: Path, run: Path) -> subprocess.Popen[bytes]:
-    arguments = {"data": str(shapes), "out": str(run), **SETTINGS}
-    code = f"import json; from mobilenets.api import train; train(**json.loads({json.dumps(arguments)!r}))"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on the threads
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["spec.json", "recipe.json", BEST, LAST, "second epoch", "0.05 s later", EVALUATION])
 def test_sigkill_at_any_moment(straight: Path, shapes: Path, tmp_path: Path, moment: str) -> None:
     """A killed process loses nothing that was committed, and the same command ends with the same metrics."""
     run = tmp_path / "run"
-    process = start(shapes, run)
-    give_up = time.monotonic() + 120
 
     def reached() -> bool:
         if moment == "second epoch":
             return (run / METRICS).exists() and len((run / METRICS).read_text().splitlines()) >= 2
         return (run / (LAST if moment.endswith("later") else moment)).exists()
 
-    while not reached() and process.poll() is None:
-        assert time.monotonic() < give_up
-        time.sleep(0.002)
-    if moment.endswith("later"):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    arguments = {"data": str(shapes), "out": str(run), **SETTINGS}
+    kill_when(reached, arguments, after=0.05 if moment.endswith("later") else 0)
     train(shapes, out=run, **SETTINGS)
     same_run(straight, run)
     assert not list(run.rglob("*.part"))
