@@ -16,6 +16,7 @@ from dying import die_and_go_on, kill_when
 from mobilenets.api import train
 from mobilenets.errors import UserError
 from mobilenets.training import checkpoint
+from mobilenets.training.hold import held
 from mobilenets.training.run import BEST, EVALUATION, LAST, METRICS, open_run
 
 SETTINGS: dict[str, Any] = {
@@ -118,6 +119,23 @@ def test_sigkill_at_any_moment(straight: Path, shapes: Path, tmp_path: Path, mom
     train(shapes, out=run, **SETTINGS)
     same_run(straight, run)
     assert not list(run.rglob("*.part"))
+
+
+def test_one_training_at_a_time(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    with held(run), pytest.raises(UserError, match=r"run: another training is at work in it"):
+        train(shapes, out=run, **SETTINGS)
+    assert not run.exists()
+    (tmp_path / "no cache").write_text("a file")
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "no cache"))
+    with held(run), held(run):  # nothing can be held
+        pass
+
+
+def test_minutes_that_end_before_the_first_step(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"minutes 1e-06 were over before the first step: give more"):
+        train(shapes, out=tmp_path / "run", **SETTINGS, minutes=1e-6)
 
 
 def test_other_arguments_are_refused_by_name(straight: Path, shapes: Path) -> None:

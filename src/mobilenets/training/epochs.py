@@ -18,6 +18,7 @@ from ..data.addresses import address_of
 from ..data.dataset import Dataset
 from ..data.loader import Loader, scoring_batches
 from ..data.roles import Roles
+from ..errors import UserError
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
 from ..tasks.classify import classification_report
@@ -125,7 +126,9 @@ class Training(ABC):
         )
 
     def finish(self, elapsed: float) -> None:
-        """Commits that nothing is left to train."""
+        """Commits that nothing is left to train. Raises UserError where the minutes were over before the first step."""
+        if self.session.best is None and self.limit is not None:
+            raise UserError(f"minutes {self.limit / 60:g} were over before the first step: give more")
         self.session.finished = True
         self.session.elapsed = elapsed
         self.session.save(self.run)

@@ -32,6 +32,7 @@ from .epochs import Training, seconds_left
 from .find_lr import find_lr
 from .freeze import Freezing
 from .head_only import HeadTraining
+from .hold import held
 from .lesson import Lesson, plan_lesson
 from .loading import make_loader, training_resolution
 from .loop import LabelLoss, Normaliser, train_epoch
@@ -78,6 +79,21 @@ def run_training(
         refuse_overwriting(run, teacher.name, "the teacher")
         arguments = replace(arguments, teaching=replace(arguments.teaching, teacher_sha256=teacher.sha256))
     arguments = replace(arguments, recipe_sha256=file_sha256(arguments.recipe))
+    with nullcontext() if range_test else held(run):
+        return _train(arguments, run, placement, start, teacher, restart=restart, range_test=range_test)
+
+
+def _train(
+    arguments: Arguments,
+    run: Path,
+    placement: torch.device,
+    start: Start | None,
+    teacher: Teacher | None,
+    *,
+    restart: bool,
+    range_test: bool,
+) -> dict[str, Any]:
+    """`run_training` once the arguments are complete and the Run is this process's own."""
     if not range_test:
         claim(run, arguments, restart=restart)
     elif run.exists() and not run.is_dir():
