@@ -7,6 +7,8 @@ recipe takes any data, and its learning rate follows the batch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...data.augment import Augmentation
 from ..recipe import Averaging, Optimiser, Recipe, Schedule
 
@@ -14,6 +16,9 @@ from ..recipe import Averaging, Optimiser, Recipe, Schedule
 # crops of 5 to 100 % of the area, aspect ratios of 3:4 to 4:3, flips, brightness within 32 / 255, saturation within a
 # half. Our one strength for brightness, contrast and saturation stands between the two.
 INCEPTION = Augmentation(scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3), colour=0.3)
+
+# What V1 to V3 share: TensorFlow's RMSprop, decay and momentum 0.9, slim's epsilon, no decay on depthwise kernels.
+SLIM = Optimiser(name="rmsprop_tf", momentum=0.9, rho=0.9, eps=1.0, decay="no_norm_no_depthwise", clip_norm=0)
 
 
 def v1_paper() -> Recipe:
@@ -39,16 +44,7 @@ def v1_paper() -> Recipe:
         name="v1_paper",
         epochs=100,
         batch_size=32,
-        optimiser=Optimiser(
-            name="rmsprop_tf",
-            lr=0.045,
-            weight_decay=4e-5,
-            decay="no_norm_no_depthwise",
-            momentum=0.9,
-            rho=0.9,
-            eps=1.0,
-            clip_norm=2.0,
-        ),
+        optimiser=replace(SLIM, lr=0.045, weight_decay=4e-5, clip_norm=2.0),
         schedule=Schedule(name="step", factor=0.94, every=2, warmup=0),
         augmentation=Augmentation(scale=(0.35, 1.0), colour=0.15),
         label_smoothing=0.0,
@@ -78,16 +74,7 @@ def v2_paper() -> Recipe:
         name="v2_paper",
         epochs=420,
         batch_size=96,
-        optimiser=Optimiser(
-            name="rmsprop_tf",
-            lr=0.045,
-            weight_decay=4e-5,
-            decay="no_norm_no_depthwise",
-            momentum=0.9,
-            rho=0.9,
-            eps=1.0,
-            clip_norm=0,
-        ),
+        optimiser=replace(SLIM, lr=0.045, weight_decay=4e-5),
         schedule=Schedule(name="step", factor=0.98, every=1, warmup=0),
         augmentation=INCEPTION,
         averaging=Averaging(rule="ramp", decay=0.9999),
@@ -117,16 +104,7 @@ def v3_paper() -> Recipe:
         name="v3_paper",
         epochs=600,
         batch_size=4096,
-        optimiser=Optimiser(
-            name="rmsprop_tf",
-            lr=0.1,
-            weight_decay=1e-5,
-            decay="no_norm_no_depthwise",
-            momentum=0.9,
-            rho=0.9,
-            eps=1e-3,
-            clip_norm=0,
-        ),
+        optimiser=replace(SLIM, lr=0.1, weight_decay=1e-5, eps=1e-3),
         schedule=Schedule(name="step", factor=0.99, every=3, warmup_epochs=5),
         augmentation=Augmentation(scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3), colour=0.0, autoaugment="imagenet"),
         averaging=Averaging(rule="ramp", decay=0.9999),
