@@ -200,7 +200,7 @@ def test_where_images_are_kept_is_said_in_one_line(
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"decoded images are kept in {tmp_path / 'decoded'}/")
     assert first.endswith(" (none yet)")
-    assert second.endswith(f" (12 of 12 images, {size / 1e9:.3g} GB)")
+    assert second.endswith(f" (12 of 12 images, {size / 1e6:,.1f} MB)")
 
 
 def test_each_crop_decoded_for_itself_has_the_pixels_that_it_needs(photos: Path) -> None:

@@ -218,7 +218,7 @@ def open_decoded(fingerprint: str, images: int, side: int, decoding: str) -> tup
     except (OSError, ImportError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return None, f"decoded images are kept in memory ({folder.parent}: {reason})"
-    found = f"{kept.count} of {images} images, {kept.nbytes / 1e9:.3g} GB"
+    found = f"{kept.count} of {images} images, {kept.nbytes / 1e6:,.1f} MB"
     return kept, f"decoded images are kept in {folder} ({found if kept.count else 'none yet'})"
 
 

@@ -157,8 +157,8 @@ def _named(name: str, resolution: int, *, weights: bool) -> Recipe:
         return _from_file(Path(name))
     known = ALIASES.get(name, name)
     if known not in RECIPES:
-        hint = near(name, [*RECIPES, *ALIASES]) or f"; allowed: {', '.join((AUTO, *RECIPES, *ALIASES))}"
-        raise UserError(f"unknown recipe {name!r}{hint}, or a .json file")
+        allowed = f"; allowed: {', '.join((AUTO, *RECIPES, *ALIASES))}, or a .json file"
+        raise UserError(f"unknown recipe {name!r}{near(name, [*RECIPES, *ALIASES]) or allowed}")
     return RECIPES[known]()
 
 

@@ -14,10 +14,12 @@ import torch
 from ..arch.registry import create_spec
 from ..arch.spec import Spec
 from ..console import progress as progress_bar
+from ..console import say
 from ..data.dataset import Dataset, open_dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles, roles
 from ..errors import UserError
+from ..nn.kernels import available
 from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
 from ..nn.placement import placed
@@ -186,6 +188,10 @@ class _Training(Training):
         elapsed = self.clock()
         assert session.optimiser is not None
         freezing = None if recipe.tuning is None else Freezing(session.network, recipe.tuning)
+        if self.device.type == "cpu":
+            found, reason = available()
+            if not found:
+                say(f"training by plain PyTorch, without the kernels for this CPU: {reason}")
 
         def part_done(step: int) -> float:
             by_steps = (session.epoch + step / self.loader.steps) / recipe.epochs

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...atomic import replacing, write_text
 from ...cachefolder import cache_folder
+from ...console import say
 from ...digest import digest
 
 SOURCES = Path(__file__).parent
@@ -36,6 +37,7 @@ def load_library() -> ctypes.CDLL:
     if _is_whole(path):
         with suppress(OSError):  # what does not load is made anew
             return ctypes.CDLL(str(path))
+    say("compiling kernels for this CPU, once (some ten seconds)")
     try:
         with replacing(path) as temporary:
             compile_(compiler, temporary)
