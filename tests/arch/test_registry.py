@@ -61,6 +61,7 @@ def test_names_read_back_exactly(hundred_thousandths: int) -> None:
         ("mobilenet_v4_conv_medum", "mobilenet_v4_conv_medium"),
         ("mobilenet_v3_small_75", "mobilenet_v3_small"),
         ("mobilenet_v3", "mobilenet_v3_large"),
+        ("mobilnet_v3", "mobilenet_v3_small or mobilenet_v3_large"),
         ("mobilenet_v4_hybrid", "mobilenet_v4_hybrid_medium or mobilenet_v4_hybrid_large"),
     ],
 )

@@ -83,13 +83,21 @@ def parse_name(name: str) -> tuple[Architecture, float | None]:
 
 
 def _near_misses(name: str) -> list[str]:
-    """The names that go on from `name`, up to five; else up to three, best first, at least 60 % alike."""
+    """The names that go on from `name`, up to five; else up to three, best first, at least 60 % alike.
+
+    A name is compared whole and by its beginning, so that one that is misspelt and left unfinished is known too.
+    """
     longer = [each for each in ARCHITECTURES if each.startswith(name)]
     if 0 < len(longer) <= 5:
         return longer
-    found = difflib.get_close_matches(name, ARCHITECTURES, 3, 0.6)
-    ratios = [difflib.SequenceMatcher(None, each, name).ratio() for each in found]
-    return [each for each, ratio in zip(found, ratios) if ratio > ratios[0] - 0.08]
+
+    def likeness(each: str) -> float:
+        begun = each[: len(name) + 1]
+        return max(difflib.SequenceMatcher(None, other, name).ratio() for other in (each, begun))
+
+    likest = max(map(likeness, ARCHITECTURES))
+    near = [each for each in ARCHITECTURES if likeness(each) > max(0.6, likest - 0.05)]
+    return sorted(near, key=likeness, reverse=True)[:3]
 
 
 def name_with_width(name: str, width: float) -> str:
