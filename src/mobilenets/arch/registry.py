@@ -92,11 +92,11 @@ def _near_misses(name: str) -> list[str]:
         return longer
 
     def likeness(each: str) -> float:
-        begun = each[: len(name) + 1]
-        return max(difflib.SequenceMatcher(None, other, name).ratio() for other in (each, begun))
+        return difflib.SequenceMatcher(None, each, name).ratio()
 
-    likest = max(map(likeness, ARCHITECTURES))
-    near = [each for each in ARCHITECTURES if likeness(each) > max(0.6, likest - 0.05)]
+    begun = {each: max(likeness(each), likeness(each[: len(name) + 1])) for each in ARCHITECTURES}
+    near = [each for each in ARCHITECTURES if begun[each] > max(0.6, max(begun.values()) - 0.05)]
+    near = [each for each in near if likeness(each) > max(map(likeness, near)) - 0.08]
     return sorted(near, key=likeness, reverse=True)[:3]
 
 
