@@ -4,10 +4,11 @@
     python benchmarks/train_step.py --networks v2 --arms ours --profile
     python benchmarks/train_step.py --device cuda --batch 512 --compile --peer-python PEERS/bin/python
 
-A step is zero_grad, forward, loss, backward, AdamW. Every arm is a process of its own that lives as long as a network
-is measured; in each round each is asked for one step in turn, so that what else the machine does hits all alike.
-Printed: the median of the images per second, the ratio to timm's best of {float32, bfloat16} x {channels first, last}
-and to its default (float32, channels first) with the quartiles over the rounds, and what memory a step adds per image.
+A step is zero_grad, forward, loss, backward, AdamW. Every arm is a process of its own. First each is tried alone for a
+few steps; then the best two of ours, all of timm and the best of each other library run rounds: in each round each is
+asked for one step in turn, so that what else the machine does hits all alike. Printed: the median of the images per
+second, the ratio to timm's best of {float32, bfloat16} x {channels first, last} and to its default (float32, channels
+first) with the quartiles over the rounds, and what memory a step adds per image.
 A row per network is appended to benchmarks/results/train_step.jsonl. The peers need an environment of their own with
 torch, timm, torchvision and keras (PYTHONPATH may hold a shim).
 """
@@ -23,6 +24,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,13 +76,16 @@ class Worker:
         """The answer to one request."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        line = ""
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
         if not line:
             self.said.seek(0)
             said = self.said.read().strip().splitlines()
-            raise SystemExit(f"{self.arm.name}: {said[-1] if said else 'ended'}")
+            how = f"ended with status {self.process.wait()} (-9: killed, as where memory is short: see --match)"
+            raise SystemExit(f"{self.arm.name}: {said[-1] if said else how}")
         return json.loads(line)
 
     def close(self) -> None:
@@ -111,26 +117,55 @@ def arms_of(arguments: argparse.Namespace) -> list[Arm]:
 
 
 def measure(network: str, arms: list[Arm], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds per step of every arm and round, memory per image, profiles."""
-    python = arguments.peer_python or sys.executable
-    workers = [Worker(arm, sys.executable if arm.library == "ours" else python) for arm in arms]
-    try:
-        load = {"do": "load", "network": network, "size": arguments.size, "batch": arguments.batch}
-        workers = [worker for worker in workers if worker.ask(**load)["parameters"] is not None]
-        seconds: dict[str, list[float]] = {worker.arm.name: [] for worker in workers}
+    """Seconds per step of every arm and round, memory per image, profiles.
+
+    Every arm is tried alone for a few steps first; the rounds are run by the best two of ours, all of timm and the best
+    of each other library, so that they fit into memory together.
+    """
+    tried: dict[str, list[float]] = {}
+    found: dict[str, Any] = {"bytes": {}, "profile": {}}
+    had = []
+    for arm in arms:
+        with started([arm], network, arguments) as workers:
+            for worker in workers:
+                had.append(arm)
+                seconds = [worker.ask(do="step")["seconds"] for _ in range(arguments.warm_up + arguments.tries)]
+                tried[arm.name] = seconds[arguments.warm_up :]
+                found["bytes"][arm.name] = worker.ask(do="memory")["bytes"]
+                if arguments.profile and arm.library != "keras":
+                    found["profile"][arm.name] = worker.ask(do="profile")["parts"]
+    found["tried"] = tried
+    found["seconds"] = {arm.name: [] for arm in finalists(had, tried)}
+    with started([arm for arm in had if arm.name in found["seconds"]], network, arguments) as workers:
         for number in range(arguments.warm_up + arguments.rounds):
             for worker in workers:
                 taken = worker.ask(do="step")["seconds"]
                 if number >= arguments.warm_up:
-                    seconds[worker.arm.name].append(taken)
-        found: dict[str, Any] = {"seconds": seconds}
-        found["bytes"] = {worker.arm.name: worker.ask(do="memory")["bytes"] for worker in workers}
-        if arguments.profile:
-            found["profile"] = {w.arm.name: w.ask(do="profile")["parts"] for w in workers if w.arm.library != "keras"}
+                    found["seconds"][worker.arm.name].append(taken)
+    return found
+
+
+@contextmanager
+def started(arms: list[Arm], network: str, arguments: argparse.Namespace) -> Iterator[list[Worker]]:
+    """The workers of those arms that have the network, ready for steps."""
+    python = arguments.peer_python or sys.executable
+    workers = [Worker(arm, sys.executable if arm.library == "ours" else python) for arm in arms]
+    load = {"do": "load", "network": network, "size": arguments.size, "batch": arguments.batch}
+    try:
+        yield [worker for worker in workers if worker.ask(**load)["parameters"] is not None]
     finally:
         for worker in workers:
             worker.close()
-    return found
+
+
+def finalists(arms: list[Arm], tried: dict[str, list[float]]) -> list[Arm]:
+    """Which arms run the rounds, of those that were tried for so many seconds a step."""
+    places = {"ours": 2, "timm": len(arms)}
+    chosen = []
+    for library in dict.fromkeys(arm.library for arm in arms):
+        own = sorted((arm for arm in arms if arm.library == library), key=lambda arm: min(tried[arm.name]))
+        chosen += own[: places.get(library, 1)]
+    return chosen
 
 
 def ratios(ours: list[float], theirs: list[float]) -> list[float]:
@@ -143,9 +178,11 @@ def summarise(network: str, found: dict[str, Any], arguments: argparse.Namespace
     """The row of a network."""
     seconds, batch = found["seconds"], arguments.batch
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    alone = {name: statistics.median(values) for name, values in found["tried"].items()}
     row: dict[str, Any] = {"network": network, "size": arguments.size, "batch": batch, "rounds": arguments.rounds}
     row["clock"] = "processor" if arguments.cpu_time else "wall"
     row["images_per_second"] = {name: round(batch / median, 2) for name, median in medians.items()}
+    row["alone_images_per_second"] = {name: round(batch / median, 2) for name, median in alone.items()}
     row["megabytes_per_image"] = {name: round(size / batch / 1e6, 2) for name, size in found["bytes"].items()}
     ours = min((name for name in medians if name.startswith("ours ")), key=medians.__getitem__, default=None)
     peers = [name for name in medians if name.startswith("timm ") and "kept_memory" not in name]
@@ -154,7 +191,7 @@ def summarise(network: str, found: dict[str, Any], arguments: argparse.Namespace
         row |= {"best": ours, "timm_best": best, "ratio_to_timm_best": ratios(seconds[ours], seconds[best])}
         if "timm float32 channels_first" in seconds:
             row["ratio_to_timm_default"] = ratios(seconds[ours], seconds["timm float32 channels_first"])
-    if "profile" in found:
+    if found["profile"]:
         row["profile_ms"] = {k: {p: round(ms, 2) for p, ms in v.items()} for k, v in found["profile"].items()}
     return row
 
@@ -178,6 +215,9 @@ def show(row: dict[str, Any]) -> None:
     print(f"\n{row['network']}  {row['size']} px, batch {row['batch']}")
     for name, speed in sorted(row["images_per_second"].items(), key=lambda item: -item[1]):
         print(f"  {speed:8.1f} img/s {row['megabytes_per_image'][name]:8.1f} MB/image  {name}")
+    for name, speed in sorted(row["alone_images_per_second"].items(), key=lambda item: -item[1]):
+        if name not in row["images_per_second"]:
+            print(f"  {speed:8.1f} img/s {row['megabytes_per_image'][name]:8.1f} MB/image  {name} (tried alone)")
     for key in ("ratio_to_timm_best", "ratio_to_timm_default"):
         if key in row:
             low, middle, high = row[key]
@@ -195,6 +235,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tries", type=int, default=3, help="steps of each arm alone")
     parser.add_argument("--warm-up", type=int, default=2, help="rounds that do not count")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes by itself")
     parser.add_argument("--cpu-time", action="store_true", help="one thread's processor time: for a busy machine")
@@ -213,6 +254,7 @@ def main() -> None:
         row = summarise(network, measure(network, arms, arguments), arguments) | machine(arguments)
         row["command"] = " ".join(["python benchmarks/train_step.py", *sys.argv[1:]])
         show(row)
+        sys.stdout.flush()
         if "ratio_to_timm_best" in row:
             middles.append(row["ratio_to_timm_best"][1])
         if not arguments.dry:
