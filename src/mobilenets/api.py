@@ -143,7 +143,7 @@ def train(
     teacher_input: str | None = None,
     teacher_cache: int | None = None,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     threads: int | None = None,
     restart: bool = False,
     find_lr: bool = False,

@@ -47,7 +47,7 @@ def train(
     teacher_input: Literal["imagenet", "unit", "symmetric", "pixels"] | None = None,
     teacher_cache: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     threads: int | None = None,
     restart: bool = False,
     find_lr: bool = False,
@@ -94,7 +94,7 @@ def train(
         teacher_input: what an ONNX file of floats takes: imagenet (its mean, std), unit 0...1, symmetric -1...1, pixels
         teacher_cache: with a teacher: train on this many augmented copies of the images, its answers kept on disk
         device: where to train; auto takes a GPU where there is one
-        precision: bfloat16 computes in half the bits where the device does so faster; weights stay float32
+        precision: bfloat16 computes in half the bits, weights stay float32; auto takes it where that is faster
         threads: CPU threads
         restart: begin anew: the Run in the folder is deleted
         find_lr: sweep the learning rate and suggest one, in place of training; writes find_lr.json and find_lr.png

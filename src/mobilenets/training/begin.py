@@ -27,6 +27,7 @@ from .choose import Changes
 from .distillation import Teaching
 from .freeze import first_trained
 from .lesson import Lesson
+from .precision import FLOAT32, Precision
 from .recipe import Recipe
 from .run import LABELS, RANGE_TEST, RECIPE, SPEC, is_run, read_json
 from .start import Start, classifier_note, kept_rows
@@ -143,6 +144,7 @@ def write_beginning(
     recipe: Recipe,
     start: Start | None = None,
     lesson: Lesson | None = None,
+    precision: Precision = FLOAT32,
 ) -> str:
     """Writes what is known before training; on a resume checks that the data is still the same.
 
@@ -168,6 +170,7 @@ def write_beginning(
             "arguments": arguments.to_json(),
             "recipe": recipe.to_json(),
             "start": None if start is None else describe_start(start, spec, dataset, recipe),
+            "precision": asdict(precision),
             "teacher": None if lesson is None else lesson.to_json(),
             "data": {
                 "path": str(Path(arguments.data)),

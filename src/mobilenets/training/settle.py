@@ -12,17 +12,15 @@ from .choose import SMALL, TUNED, choose_recipe, settled
 from .distillation import choose_distillation
 from .epochs import NO_LIMIT
 from .head_only import HeadTraining
+from .precision import check_precision
 from .recipe import Recipe
 from .recipes.own import transfer_epochs
 from .start import FREEZE_WORDS, check_tuning
 
-PRECISIONS = ("float32", "bfloat16")
-
 
 def check_arguments(arguments: Arguments) -> None:
     """Raises UserError, naming the value and what is allowed, for what can be told without data and weights."""
-    if arguments.precision not in PRECISIONS:
-        raise UserError(f"unknown precision {arguments.precision!r}; allowed: {', '.join(PRECISIONS)}")
+    check_precision(arguments.precision)
     if arguments.minutes is not None and not arguments.minutes > 0:
         raise UserError(f"minutes {arguments.minutes:g} is out of range: allowed is above 0")
     choose_recipe(arguments.recipe, SMALL, arguments.changes, weights=arguments.weights is not None)

@@ -39,6 +39,7 @@ from .lesson import Lesson, plan_lesson
 from .loading import make_loader, training_resolution
 from .loop import LabelLoss, Normaliser, train_epoch
 from .optimise import make_optimiser
+from .precision import Precision, choose_precision
 from .recipe import Recipe
 from .run import LAST, RECIPE, is_run, read_json
 from .session import Session
@@ -117,14 +118,27 @@ def _train(
     if teacher is not None:
         side = training_resolution(spec.resolution, settings.train_resolution)
         lesson = plan_lesson(teacher, settings, spec, dataset.classes, side)
+    precision = _precision(run, arguments, settings, placement, range_test=range_test)
     if range_test:
         mark = fingerprint(dataset)
     else:
-        mark = write_beginning(run, arguments, spec, dataset, parts, settings, start, lesson)
+        mark = write_beginning(run, arguments, spec, dataset, parts, settings, start, lesson, precision)
     with kept_memory() if placement.type == "cpu" else nullcontext():
         where = run / "none" if range_test else run
-        training = _make(where, spec, dataset, parts, settings, arguments, placement, start, mark, lesson)
+        training = _make(where, spec, dataset, parts, settings, arguments, placement, start, mark, lesson, precision)
         return find_lr(training, run) if range_test else training.result()
+
+
+def _precision(run: Path, arguments: Arguments, recipe: Recipe, device: torch.device, *, range_test: bool) -> Precision:
+    """That which the Run was begun with, or what the arguments come to here."""
+    begun = read_json(run / RECIPE).get("precision") if is_run(run) and not range_test else None
+    if begun is not None:
+        return Precision(**begun)
+    steps = recipe.tuning is None or recipe.tuning.freeze != "all"
+    chosen = choose_precision(arguments.precision, device, steps=steps)
+    if arguments.precision == "auto":
+        say(f"computes in {chosen.name}: {chosen.why} (--precision sets it)")
+    return chosen
 
 
 def refuse_overwriting(run: Path, name: str, what: str) -> None:
@@ -145,6 +159,7 @@ def _make(
     start: Start | None,
     mark: str,
     lesson: Lesson | None,
+    precision: Precision,
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
     loader = make_loader(spec, dataset, parts, recipe, arguments.seed, mark)
@@ -161,7 +176,7 @@ def _make(
         set_momentum_(network, tuning.norm_momentum)
     set_stochastic_depth_(network, recipe.stochastic_depth)
     average = None if head_only else make_average(network, recipe.averaging, loader.steps)
-    bfloat16 = arguments.precision == "bfloat16"
+    bfloat16 = precision.bfloat16
     labels = LabelLoss.of(recipe.loss, loader.labels, spec.head.outputs, device)
     distiller = None
     if lesson is not None:
