@@ -60,6 +60,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(PEERS)/.installed: constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt numpy pillow pyyaml huggingface_hub safetensors keras==3.15.1
+	$(PEERS)/bin/python -m pip install --quiet -c constraints.txt numpy pillow pyyaml huggingface_hub safetensors keras==3.15.1 jax==0.10.2
 	$(PEERS)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31
 	@touch $@

@@ -10,7 +10,7 @@ asked for one step in turn, so that what else the machine does hits all alike. P
 second, the ratio to timm's best of {float32, bfloat16} x {channels first, last} and to its default (float32, channels
 first) with the quartiles over the rounds, and what memory a step adds per image.
 A row per network is appended to benchmarks/results/train_step.jsonl. The peers need an environment of their own with
-torch, timm, torchvision and keras (PYTHONPATH may hold a shim).
+torch, timm, torchvision, keras and jax (PYTHONPATH may hold a shim).
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Worker:
 
     def __init__(self, arm: Arm, python: str) -> None:
         self.arm = arm
-        environment = os.environ | {"MOBILENETS_KERNELS": str(int(arm.kernels)), "KERAS_BACKEND": "torch"}
+        environment = os.environ | {"MOBILENETS_KERNELS": str(int(arm.kernels))}
+        if arm.library.startswith("keras"):
+            environment["KERAS_BACKEND"] = arm.library.partition("-")[2]
         if arm.threads:
             environment["OMP_NUM_THREADS"] = str(arm.threads)
         command = [python, str(WORKER), json.dumps(asdict(arm))]
@@ -102,7 +104,7 @@ def arms_of(arguments: argparse.Namespace) -> list[Arm]:
     arms = []
     for library in arguments.arms.split(","):
         for precision in precisions:
-            if library == "keras":
+            if library.startswith("keras"):
                 arms.append(Arm(library, precision, "default", **common))
                 continue
             if library == "ours" and on_cpu:
@@ -132,7 +134,7 @@ def measure(network: str, arms: list[Arm], arguments: argparse.Namespace) -> dic
                 seconds = [worker.ask(do="step")["seconds"] for _ in range(arguments.warm_up + arguments.tries)]
                 tried[arm.name] = seconds[arguments.warm_up :]
                 found["bytes"][arm.name] = worker.ask(do="memory")["bytes"]
-                if arguments.profile and arm.library != "keras":
+                if arguments.profile and not arm.library.startswith("keras"):
                     found["profile"][arm.name] = worker.ask(do="profile")["parts"]
     found["tried"] = tried
     found["seconds"] = {arm.name: [] for arm in finalists(had, tried)}
@@ -230,7 +232,7 @@ def main() -> None:
     """Measures, prints, appends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--arms", default="ours,timm,torchvision,keras")
+    parser.add_argument("--arms", default="ours,timm,torchvision,keras-torch,keras-jax")
     parser.add_argument("--match", default="", help="only the arms whose name fits this regular expression")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)

@@ -105,7 +105,7 @@ class KerasArm(TorchArm):
             input_shape=(size, size, 3), weights=None, classes=1000, classifier_activation=None
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.network.compile(keras.optimizers.AdamW(1e-3), loss, jit_compile="auto" if self.arm["compile"] else False)
+        self.network.compile(keras.optimizers.AdamW(1e-3), loss)  # jit_compile: what the backend takes by itself
         self.images = np.random.default_rng(0).standard_normal((batch, size, size, 3), dtype=np.float32)
         self.labels = np.arange(batch) % 1000
         return self.network.count_params()
@@ -144,7 +144,7 @@ def main():
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
     device = torch.device(arm["device"])
-    runner = KerasArm(arm) if arm["library"] == "keras" else TorchArm(arm)
+    runner = KerasArm(arm) if arm["library"].startswith("keras") else TorchArm(arm)
     if arm["kept_memory"]:  # what mobilenets.nn.kernels.memory.kept_memory does, for peers too
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)
