@@ -16,7 +16,10 @@ _SCORES = ("top1", "top5", "precision", "recall", "f1", "loss", "images")
 
 
 def parameters(run: Path) -> dict[str, str]:
-    """The settings of a Run by name: `arguments.…` that were given, `recipe.…`, `model.…`, `data.…`, `versions.…`."""
+    """The settings of a Run by name: `arguments.…` that were given, `recipe.…`, `data.…`, all of recipe.json; `model.…`.
+
+    What was left out is no parameter, and the time at which the Run was begun is none.
+    """
     stated = read_json(run / RECIPE)
     spec = Spec.from_json(read_json(run / SPEC))
     whole = cost(spec)
@@ -29,7 +32,7 @@ def parameters(run: Path) -> dict[str, str]:
         "macs": whole.macs,
         "activation_bytes": whole.activation_bytes,
     }
-    named = {name: stated.get(name) for name in ("arguments", "recipe", "start", "teacher", "data", "versions")}
+    named = {name: value for name, value in stated.items() if name != "started"}
     return {name: text[:LONGEST] for name, text in _flat(named | {"model": model}, "")}
 
 
