@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .nn.network import Network
     from .training.start import Start
     from .training.teacher import Teacher
+    from .training.tracking import Tracker
 
 MODEL = "mobilenet_v3_small"  # where neither a model nor weights are named
 
@@ -147,6 +148,7 @@ def train(
     threads: int | None = None,
     restart: bool = False,
     find_lr: bool = False,
+    track: str | Tracker | None = None,
 ) -> dict[str, Any]:
     """Trains a network on labelled images and leaves a Run; resumes by itself. Returns what `train --json` prints.
 
@@ -162,6 +164,7 @@ def train(
     on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
     With `find_lr` nothing is trained to keep: the learning rate is swept, and find_lr.json and find_lr.png tell where
     the loss falls and where it breaks.
+    `track` is "mlflow", or an object that follows the training, see `training.tracking.Tracker`.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     from .training.begin import Arguments
@@ -216,7 +219,7 @@ def train(
     start = None if arguments.weights is None else _start(arguments.weights)
     found = None if teacher is None else _teacher(teacher, teacher_input, threads)
     return run_training(
-        arguments, out, threads=threads, restart=restart, start=start, teacher=found, range_test=find_lr
+        arguments, out, threads=threads, restart=restart, start=start, teacher=found, range_test=find_lr, track=track
     )
 
 

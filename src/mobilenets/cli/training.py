@@ -51,6 +51,7 @@ def train(
     threads: int | None = None,
     restart: bool = False,
     find_lr: bool = False,
+    track: Literal["mlflow"] | None = None,
 ) -> Answer:
     """Trains a network on labelled images and leaves a Run: a folder with the weights, the figures and report.html.
 
@@ -98,6 +99,7 @@ def train(
         threads: CPU threads
         restart: begin anew: the Run in the folder is deleted
         find_lr: sweep the learning rate and suggest one, in place of training; writes find_lr.json and find_lr.png
+        track: log to MLflow too: mlflow.db in the current folder, or the server of MLFLOW_TRACKING_URI
     """
     from ..api import train as train_run
 
@@ -141,6 +143,7 @@ def train(
         threads=threads,
         restart=restart,
         find_lr=find_lr,
+        track=track,
     )
     if find_lr:
         return _found(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .recipe import Recipe
 from .report import write_report
 from .run import EVALUATION, LAST, METRICS, RECIPE, open_run, read_json, selection_key
 from .session import Session
+from .tracking import Tracker, tracked
 
 NO_LIMIT = 100_000  # epochs, where the clock ends the training
 KEPT_SELECTION_BYTES = 512 * 2**20
@@ -55,6 +56,7 @@ class Training(ABC):
         self.bfloat16 = bfloat16
         self.limit = None if minutes is None else 60 * minutes
         self.loss_of: LossOf = LabelLoss(recipe.loss)
+        self.trackers: Sequence[Tracker] = ()
         self._selection: list[tuple[np.ndarray, np.ndarray]] | None = None
 
     def result(self) -> dict[str, Any]:
@@ -65,13 +67,16 @@ class Training(ABC):
             self.write_metrics()  # a kill may have come between checkpoint and metrics
             if not session.finished:
                 say(f"going on after epoch {session.epoch}")
-        if not session.finished:
-            self.train()
-        self.tidy()
-        if not (self.run / EVALUATION).exists():
-            self.evaluate()
-        write_report(self.run)
-        evaluation = read_json(self.run / EVALUATION)
+        with tracked(self.trackers, session.history):
+            if not session.finished:
+                self.train()
+            self.tidy()
+            if not (self.run / EVALUATION).exists():
+                self.evaluate()
+            write_report(self.run)
+            evaluation = read_json(self.run / EVALUATION)
+            for tracker in self.trackers:
+                tracker.finish(evaluation)
         return {
             "run": str(self.run),
             "model": self.spec.name,
@@ -118,6 +123,8 @@ class Training(ABC):
         session.finished = session.epoch >= self.recipe.epochs
         session.save(self.run)
         self.write_metrics()
+        for tracker in self.trackers:
+            tracker.log(row)
         low, high = row["val_top1_interval"]
         say(
             f"epoch {session.epoch}{self.total}  loss {row['train_loss']:.3f}  "

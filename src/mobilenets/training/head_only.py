@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from .epochs import Training
 from .features import embed, gather, store, stored
 from .head import Part, fit_head
 from .loop import EpochResult
-from .tensorboard import Events
 
 FEATURES = "features"  # folder in the Run, removed at the end
 BACKBONE_MACS = 0.7e12  # what all copies together may cost: about half a minute on two cores
@@ -51,10 +49,8 @@ class HeadTraining(Training):
         if not session.epoch:
             say(f"features of {len(self.parts.train)} images, {self.total[1:]} times, then the classifier alone")
         selection = gather(self._embedded(self.selection_batches()))
-        with closing(Events(self.run, session.epoch)) as events:
-            while session.epoch < self.recipe.epochs and not (session.epoch and self._over(elapsed())):
-                self._epoch(selection, elapsed)
-                events.log(session.history[-1], time.time())
+        while session.epoch < self.recipe.epochs and not (session.epoch and self._over(elapsed())):
+            self._epoch(selection, elapsed)
         self.finish(elapsed())
 
     def tidy(self) -> None:

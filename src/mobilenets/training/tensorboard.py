@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +11,43 @@ SCALARS = ("train_loss", "val_loss", "val_top1", "lr", "images_per_second")
 
 
 class Events:
-    """An events file in the Run's folder, opened for one process; TensorBoard reads all of a folder as one run.
+    """An events file in the Run's folder for one process, see `tracking.Tracker`; made with the first epoch.
 
-    `after_epoch` is the last whole epoch on disk: what an earlier process logged beyond it is purged by TensorBoard.
+    TensorBoard reads a folder as one run, and purges what an earlier process logged beyond the last epoch on disk.
     """
 
-    def __init__(self, run: Path, after_epoch: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.after_epoch = 0  # the last whole epoch that is on disk
+        self.writer: Any = None
 
-        self.writer = EventFileWriter(str(run))
-        start = SessionLog(status=SessionLog.START)
-        self.writer.add_event(Event(step=after_epoch + 1, session_log=start))
+    def start(self, history: Sequence[dict[str, Any]]) -> None:
+        """See `Tracker`."""
+        self.after_epoch = len(history)
 
-    def log(self, row: dict[str, Any], wall_time: float) -> None:
-        """Adds one epoch's numbers; `wall_time` in seconds since 1970."""
+    def log(self, row: dict[str, Any]) -> None:
+        """Adds one epoch's numbers."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        if self.writer is None:
+            self._open()
         values = [Summary.Value(tag=name, simple_value=float(row[name])) for name in SCALARS if name in row]
-        self.writer.add_event(Event(step=row["epoch"], wall_time=wall_time, summary=Summary(value=values)))
+        self.writer.add_event(Event(step=row["epoch"], wall_time=time.time(), summary=Summary(value=values)))
         self.writer.flush()
 
-    def close(self) -> None:
+    def finish(self, evaluation: dict[str, Any]) -> None:
+        """Nothing: the scores of the reported split are no curve."""
+
+    def close(self, error: BaseException | None) -> None:
         """Writes what is left."""
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def _open(self) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self.writer = EventFileWriter(str(self.run))
+        start = SessionLog(status=SessionLog.START)
+        self.writer.add_event(Event(step=self.after_epoch + 1, session_log=start))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import closing, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from .session import Session
 from .settle import check_arguments, settings_of
 from .start import Start, check_fits
 from .teacher import Teacher
-from .tensorboard import Events
+from .tracking import Tracker, open_trackers
 
 
 def run_training(
@@ -58,11 +59,13 @@ def run_training(
     start: Start | None = None,
     teacher: Teacher | None = None,
     range_test: bool = False,
+    track: str | Tracker | None = None,
 ) -> dict[str, Any]:
     """Trains as `arguments` say and leaves a Run at `out`, or goes on with it. Returns what `train --json` prints.
 
     With `range_test` it sweeps the learning rate instead, see `find_lr`, and leaves a Run at `out` as it is.
-    `start` holds the weights that `arguments.weights` names, `teacher` is what `arguments.teaching` names.
+    `start` holds the weights that `arguments.weights` names, `teacher` is what `arguments.teaching` names, `track` who
+    follows besides TensorBoard, see `tracking`; it is no argument of the Run, and may change when a training goes on.
     Bad values raise UserError before the data is read.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
@@ -82,8 +85,11 @@ def run_training(
         refuse_overwriting(run, teacher.name, "the teacher")
         arguments = replace(arguments, teaching=replace(arguments.teaching, teacher_sha256=teacher.sha256))
     arguments = replace(arguments, recipe_sha256=file_sha256(arguments.recipe))
+    if range_test and track is not None:
+        raise UserError("track goes with a training; find-lr sweeps the learning rate, and leaves nothing to follow")
+    trackers = [] if range_test else open_trackers(track, run)
     with nullcontext() if range_test else held(run):
-        return _train(arguments, run, placement, start, teacher, restart=restart, range_test=range_test)
+        return _train(arguments, run, placement, start, teacher, trackers, restart=restart, range_test=range_test)
 
 
 def _train(
@@ -92,6 +98,7 @@ def _train(
     placement: torch.device,
     start: Start | None,
     teacher: Teacher | None,
+    trackers: Sequence[Tracker],
     *,
     restart: bool,
     range_test: bool,
@@ -126,6 +133,7 @@ def _train(
     with kept_memory() if placement.type == "cpu" else nullcontext():
         where = run / "none" if range_test else run
         training = _make(where, spec, dataset, parts, settings, arguments, placement, start, mark, lesson, precision)
+        training.trackers = trackers
         return find_lr(training, run) if range_test else training.result()
 
 
@@ -220,7 +228,7 @@ class _Training(Training):
             note = f"{speed:.0f} images/s  loss {loss:.3f}{self.last_score()}  {left} left"
             bar.update(task, completed=step, note=note, description=f"epoch {session.epoch + 1}{self.total}")
 
-        with progress_bar() as bar, closing(Events(self.run, session.epoch)) as events:
+        with progress_bar() as bar:
             task = bar.add_task("train", total=self.loader.steps, note="")
             while session.epoch < recipe.epochs and keep_going():
                 outcome = train_epoch(
@@ -241,6 +249,4 @@ class _Training(Training):
                     loss_of=self.loss_of,
                 )
                 self.finish_epoch(outcome, elapsed)
-                if session.history:
-                    events.log(session.history[-1], time.time())
         self.finish(elapsed())
