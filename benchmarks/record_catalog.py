@@ -9,7 +9,7 @@ torch, put a module `tvshim` that declares them on PYTHONPATH), with two pages o
     PYTHONPATH=src KERAS_BACKEND=torch python benchmarks/record_catalog.py --hosted hosted_models.md --slim README.md
 
 Nothing is downloaded and nothing is made up: what a source does not say stays empty. timm's top-1 are those of its
-results-imagenet.csv in src/mobilenets/arch/published, at the resolution and crop of the entry. Every architecture is
+results-imagenet.csv in src/mobilenets/papers/published, at the resolution and crop of the entry. Every architecture is
 held against the library's own network by its number of parameters; status 1 where one differs.
 """
 
@@ -35,7 +35,7 @@ from mobilenets.weights.timm import networks as timm_networks
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "mobilenets" / "weights"
-PUBLISHED = WEIGHTS.parent / "arch" / "published"
+PUBLISHED = WEIGHTS.parent / "papers" / "published"
 COLUMNS = [field.name for field in fields(PublishedWeights)]
 HOSTED = "tensorflow/tensorflow tensorflow/lite/g3doc/guide/hosted_models.md @0406598a"
 SLIM = "tensorflow/models research/slim/nets/mobilenet/README.md @0ba83cf0"

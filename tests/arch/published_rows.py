@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mobilenets.arch.cost import Cost
 
 Line = dict[str, str]
-FOLDER = Path(str(files("mobilenets.arch"))) / "published"
+FOLDER = Path(str(files("mobilenets.papers"))) / "published"
 PRODUCTS = ("conv", "depthwise", "pointwise", "linear", "attention")
 
 

@@ -126,6 +126,20 @@ def test_cost_of_several_networks_is_a_list_in_their_order(ask: Ask) -> None:
     assert [one["name"] for one in both] == ["mobilenet_v2", "mobilenet_v1"]
 
 
+def test_paper(ask: Ask, tmp_path: Path) -> None:
+    listed = ask("paper")
+    assert listed["rows"] == []
+    assert {"v1.table1", "v1.table9"} <= {entry["id"] for entry in listed["entries"]}
+    asked = ask("paper", "v1.table9", "--csv", tmp_path / "figures.csv")
+    first, *others = asked["rows"]
+    assert first["published"] == {"top1": 0.602, "macs": 76_000_000, "params": 1_320_000}
+    assert first["computed"] == {"macs": 76_524_800, "params": 1_331_592}
+    assert first["agree"] == {"macs": True, "params": False}
+    assert [note["figures"] for note in first["footnotes"]] == [["params"]]
+    assert {row["as_published"]["macs"] for row in others} == {"another network"}
+    assert len((tmp_path / "figures.csv").read_text().splitlines()) == 1 + 9
+
+
 def test_data_check(ask: Ask, pictures: Path, tmp_path: Path) -> None:
     fine = ask("data check", pictures)
     assert (fine["ok"], fine["images"], fine["classes"]) == (True, 120, 3)

@@ -28,7 +28,7 @@ from mobilenets.weights.catalog import (
 from mobilenets.weights.timm import networks as timm_networks
 
 ENTRIES = list(catalogue().values())
-PUBLISHED = Path(mobilenets.__file__).parent / "arch" / "published"
+PUBLISHED = Path(mobilenets.__file__).parent / "papers" / "published"
 
 
 def published(file: str) -> list[dict[str, str]]:

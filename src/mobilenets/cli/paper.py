@@ -1,0 +1,139 @@
+"""`paper`: the papers' tables and figures, published beside computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from . import output
+from .output import Answer
+
+if TYPE_CHECKING:
+    from ..papers.entry import Column, Entry, Row
+
+
+def paper(
+    table: tuple[str, ...] = (),
+    /,
+    *,
+    csv: Path | None = None,
+    png: Path | None = None,
+) -> Answer:
+    """Prints the papers' tables and figures, published beside computed; lists them where none is named.
+
+    Every cost is computed from the networks here and compared after the printed decimals. Accuracies, latencies and
+    other networks' rows stand as published. JSON: {"entries": [...], "rows": [...]}.
+
+    Args:
+        table: an id of the list (v1.table8, v1.fig4), a pattern (v2.table?), a paper (v3) or `all`
+        csv: file to write the figures into, one a line
+        png: file for the picture of one figure, or a folder for those of several
+    """
+    from ..papers.document import entry_document, row_document, write_csv
+    from ..papers.registry import ENTRIES, entries
+
+    if not table:
+        if csv or png:
+            raise UserError(f"--{'csv' if csv else 'png'} needs tables or figures to write; `all` means every one")
+        return _listing(list(ENTRIES.values()))
+    chosen = entries(table)
+    written = _draw(chosen, png) if png else []
+    if csv:
+        written.append(write_csv(chosen, csv))
+    document: dict[str, Any] = {
+        "entries": [entry_document(entry) for entry in chosen],
+        "rows": [row_document(entry, row) for entry in chosen for row in entry.rows],
+        "written": [str(path) for path in written],
+    }
+
+    def show() -> None:
+        for number, entry in enumerate(chosen):
+            if number:
+                output.line("")
+            _show(entry)
+        for path in written:
+            output.line(str(path))
+
+    return Answer(document, show)
+
+
+def _draw(chosen: tuple[Entry, ...], path: Path) -> list[Path]:
+    raise UserError("no picture can be drawn yet")
+
+
+def _listing(known: list[Entry]) -> Answer:
+    """Every entry with how many of its figures agree."""
+    from ..papers.document import entry_document
+
+    documents = [entry_document(entry) for entry in known]
+
+    def show() -> None:
+        output.table(
+            ["id", "what", ">rows", ">compared", ">agree", "picture"],
+            [
+                [d["id"], d["title"], d["rows"], d["compared"] or "", d["agree"] or "", "yes" if d["picture"] else ""]
+                for d in documents
+            ],
+        )
+        output.line("")
+        compared, agree = (sum(d[key] for d in documents) for key in ("compared", "agree"))
+        output.line(f"{agree:,} of {compared:,} computed figures agree as printed, the others have a footnote")
+        output.line("`mobilenets paper ID…` prints them; `all` means every one")
+
+    return Answer({"entries": documents, "rows": [], "written": []}, show)
+
+
+def _show(entry: Entry) -> None:
+    """One entry: title, table, what stands as published, footnotes, source."""
+    notes: dict[str, int] = {}
+    stands: dict[str, list[str]] = {}
+    columns = [column for column in entry.columns if any(column.key in row.figures for row in entry.rows)]
+    printed = {c.key for c in columns if any(c.key in r.figures and r.figures[c.key].printed for r in entry.rows)}
+    computed = {
+        c.key for c in columns if any(c.key in r.figures and r.figures[c.key].computed is not None for r in entry.rows)
+    }
+    heads, lines = [entry.first], []
+    for column in columns:
+        heads += [f">{column.title}\npublished"] if column.key in printed else []
+        heads += [f">{column.title}\ncomputed"] if column.key in computed else []
+    for row in entry.rows:
+        marks = _marks(entry, row, notes)
+        cells: list[str] = [row.name]
+        for column in columns:
+            figure = row.figures.get(column.key)
+            mark = marks.get(column.key, "")
+            shown = _computed(column, row)
+            if column.key in printed:
+                cells.append((figure.printed if figure else "") + (mark if not shown else ""))
+            if column.key in computed:
+                cells.append(shown + (mark if shown else ""))
+        lines.append(cells)
+        for key, why in entry.as_published(row).items():
+            title = next(column.title for column in columns if column.key == key)
+            where = title if why == next(c.stands for c in columns if c.key == key) else row.name
+            stands.setdefault(why, [])
+            if where not in stands[why]:
+                stands[why].append(where)
+    output.line(f"{entry.id}: {entry.title}")
+    output.table(heads, lines)
+    for text, number in notes.items():
+        output.line(f"[{number}] {text}")
+    for why, places in stands.items():
+        output.line(f"as published ({why}): {'; '.join(places)}")
+    output.line(f"source: {entry.source}")
+
+
+def _computed(column: Column, row: Row) -> str:
+    figure = row.figures.get(column.key)
+    return column.shown(figure) if figure else ""
+
+
+def _marks(entry: Entry, row: Row, notes: dict[str, int]) -> dict[str, str]:
+    """The footnote signs of a row by column; `notes` numbers the texts in the order they are met."""
+    marks: dict[str, str] = {}
+    for note, keys in entry.notes_on(row):
+        number = notes.setdefault(note.text, len(notes) + 1)
+        for key in keys:
+            marks[key] = f"{marks.get(key, '')} [{number}]"
+    return marks
