@@ -1,5 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 and make: each target first makes the environment in .venv.
 #
+#   make install  the environment alone
 #   make demo     data rendered here -> train -> evaluate -> export -> verify -> bench -> report, about six minutes
 #   make test     every test; `make test-fast` leaves out the slow ones
 #   make check    style, types, layers
@@ -18,8 +19,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS ?= .venv-peers
 SHIM ?= ../shared/peers
 
-.PHONY: demo test test-fast test-slow check golden docs clean
+.PHONY: install demo test test-fast test-slow check golden docs clean
 .DEFAULT_GOAL := test-fast
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/mobilenets demo

@@ -13,7 +13,8 @@ from mobilenets.cli import parsing
 from mobilenets.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+FIRST = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md")
+PAGES = [*(path for name in FIRST if (path := ROOT / name).exists()), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(page: Path) -> list[str]:
@@ -51,10 +52,11 @@ def test_a_printed_command_is_one_that_exists(command: str) -> None:
         function = getattr(import_module(f"mobilenets.cli.{VERBS[name].module}"), VERBS[name].function)
         parsing.parse(name, function, args[len(name.split()) :])
     else:
-        assert program in ("git", "cd", "pip", "python", "python3", "ls", "cat", "jq", "unzip", "curl"), command
+        assert program in ("git", "cd", "pip", "python", "ls", "cat", "jq", "unzip", "curl", "source"), command
 
 
 def test_every_page_of_the_documentation_is_in_its_table_of_contents() -> None:
     contents = (ROOT / "mkdocs.yml").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.name in contents, f"{page.name} is not in mkdocs.yml"
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert f": {name}\n" in contents, f"{name} is not in mkdocs.yml"
