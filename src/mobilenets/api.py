@@ -10,7 +10,7 @@ from .arch import adapt
 from .arch.cost import Cost
 from .arch.cost import cost as cost_of
 from .arch.registry import create_spec
-from .arch.spec import Spec
+from .arch.spec import Profile, Spec
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -32,12 +32,15 @@ def create_model(
     classes: int | None = None,
     in_channels: int | None = None,
     dropout: float | None = None,
+    profile: Profile | None = None,
 ) -> Network:
     """A network, new or with its weights; for rarer settings see `arch.registry.create_spec` and `nn.build_network`.
 
     An architecture's name gives random weights, in training mode. Whatever else names a network (a Run, a Bundle, a
     published file, a catalogue name) gives its weights, in evaluation mode; `classes` then puts a fresh classifier in
-    place of its own, and width, resolution, input channels and dropout are the network's.
+    place of its own, and width, resolution, input channels, dropout and profile are the network's. The profile
+    `authors` has the paper's authors' padding, BatchNorm, initialisation, preprocessing and dropout, see
+    `arch.profiles`; `default` what trains and exports best here.
     It takes normalised float images (N, C, H, W) and returns logits (N, classes), 1000 where nothing is said.
     Raises UserError on an unknown name or a value out of range.
 
@@ -45,7 +48,7 @@ def create_model(
     'mobilenet_v3_small_075'
     """
     settings = {"width": width, "resolution": resolution, "in_channels": in_channels, "dropout": dropout}
-    given = {setting: value for setting, value in settings.items() if value is not None}
+    given = {setting: value for setting, value in (settings | {"profile": profile}).items() if value is not None}
     if _is_architecture(name):
         from .nn.network import build_network
 
@@ -122,6 +125,7 @@ def train(
     resolution: int | None = None,
     width: float | None = None,
     total_stride: int | None = None,
+    profile: Profile | None = None,
     batch_size: int | None = None,
     optimizer: str | None = None,
     lr: float | None = None,
@@ -158,6 +162,7 @@ def train(
     treated, see `training.recipe.Tuning`. A `teacher` is whatever the one loader takes, any ONNX classifier, a torch
     module or a callable (images normalised as the network's own are -> logits in the order of the data's classes);
     `distill` and what follows say how it is learnt from, see docs/distillation.md.
+    `profile` is that of a network that is built anew, see `create_model`.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
     `recipe` is a name of `training.recipes.RECIPES` or a JSON file; `set` holds `NAME=VALUE` for any setting of it.
     Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
@@ -199,6 +204,7 @@ def train(
         resolution=resolution,
         width=width,
         total_stride=total_stride,
+        profile=profile,
         seed=seed,
         recipe=recipe,
         changes=changes,

@@ -120,6 +120,19 @@ def test_colour_against_a_plain_formula() -> None:
     assert np.abs(ours - expected).max() < 1  # whole levels, in fixed point
 
 
+def test_brightness_and_saturation_alone() -> None:
+    """Inception's colours: up to 32 of 255 levels are added or taken, saturation changes by up to a half."""
+    image = picture()
+    settings = Augmentation(colour=0.0, brightness=32 / 255, saturation=0.5)
+    ours = recolour(image, settings, numbers(u7=0.25, u8=0.9, u9=0.9))
+    x = image.astype(np.float64)
+    grey = (x @ np.array([0.299, 0.587, 0.114]))[..., None]
+    expected = np.clip(1.4 * x - 0.4 * grey - 16, 0, 255)
+    assert np.abs(ours - expected).max() < 1
+    stronger = recolour(image, Augmentation(colour=0.5, saturation=0.2), numbers(u7=0.5, u8=0.5, u9=0.9))
+    assert (stronger == recolour(image, Augmentation(colour=0.5), numbers(u7=0.5, u8=0.5, u9=0.9))).all()
+
+
 def test_grey_and_hue() -> None:
     image = np.clip(picture(), 90, 160)
     grey = recolour(image, Augmentation(colour=0, grey=0.5), numbers(u15=0.0))

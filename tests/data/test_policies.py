@@ -1,4 +1,4 @@
-"""AutoAugment's tables and arguments, and RandAugment's probability."""
+"""AutoAugment's tables and arguments, RandAugment's probability and its levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from mobilenets.data import policies
 from mobilenets.data.augment import DRAWS, Augmentation, warp
 from mobilenets.data.operations import OPERATIONS, apply_operation
-from mobilenets.data.policies import POLICIES, Step, autoaugment, randaugment, strength_of
+from mobilenets.data.policies import POLICIES, Step, autoaugment, level_of, randaugment, strength_of
 from mobilenets.errors import UserError
 
 
@@ -99,3 +99,73 @@ def test_the_same_numbers_give_the_same_picture() -> None:
 def test_both_policies_at_once_are_refused() -> None:
     with pytest.raises(UserError, match="autoaugment imagenet and randaugment 2 contradict"):
         Augmentation(autoaugment="imagenet", randaugment=2)
+
+
+@pytest.mark.parametrize("magnitude", [0, 3, 9, 10, 15, 20])
+def test_tensorflows_levels(magnitude: int) -> None:
+    """The formulas of `level_to_arg` (official/vision/ops/augment.py), by what becomes of every grey level."""
+
+    def applied(name: str, image: np.ndarray) -> np.ndarray:
+        return apply_operation(image, name, level_of(name, magnitude, 1, "tensorflow")).astype(int)
+
+    values = np.arange(256)
+    ramp = values.astype(np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    bits = int(magnitude / 10 * 4)
+    kept = values >> (8 - bits) << (8 - bits)
+    assert (applied("posterize", ramp)[..., 0].ravel() == kept).all()
+    turned = np.where(values < int(magnitude / 10 * 256), values, 255 - values)
+    assert (applied("solarize", ramp)[..., 0].ravel() == turned).all()
+    added = np.where(values < 128, np.minimum(values + int(magnitude / 10 * 110), 255), values)
+    assert (applied("solarize_add", ramp)[..., 0].ravel() == added).all()
+    factor = magnitude / 10 * 1.8 + 0.1
+    assert np.abs(applied("brightness", ramp)[..., 0].ravel() - np.clip(values * factor, 0, 255)).max() <= 1
+    assert 30 * level_of("rotate", magnitude, -1, "tensorflow") == pytest.approx(-30 * magnitude / 10)
+    assert 0.3 * level_of("shear_y", magnitude, 1, "tensorflow") == pytest.approx(0.3 * magnitude / 10)
+
+
+def test_a_shift_is_by_that_part_of_the_side() -> None:
+    """V4 Conv-S: 20 pixels of 224 at magnitude 10, so 18 at its magnitude 9."""
+    image = np.zeros((224, 224, 3), np.uint8)
+    image[100, 50] = 255
+    for name, place in (("translate_x", (100, 68)), ("translate_y", (118, 50))):
+        moved = apply_operation(image, name, level_of(name, 9, 1, "tensorflow", 20 / 224))
+        assert tuple(np.argwhere(moved[..., 0] == moved[..., 0].max())[-1]) in (place, (223, 223))
+        assert moved[place][0] == 255
+
+
+def test_levels_that_increase_change_more_with_more() -> None:
+    image = picture()
+    for name in ("brightness", "contrast", "saturation", "sharpness", "posterize", "solarize", "solarize_add"):
+        changes = [
+            np.abs(apply_operation(image, name, level_of(name, m, 1, "increasing")).astype(int) - image).mean()
+            for m in (0, 5, 10)
+        ]
+        assert changes[0] <= 1, name
+        assert changes[0] < changes[1] < changes[2], name
+
+
+def test_every_operation_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen: the fifteen of TensorFlow's list without cutout, and none at all."""
+    drawn: Counter[str] = Counter()
+    monkeypatch.setattr(policies, "apply_operation", lambda image, name, strength: drawn.update([name]) or image)
+    rng = np.random.default_rng(0)
+    for _ in range(8000):
+        randaugment(np.zeros((1, 1, 3), np.uint8), 2, 9.0, 1.0, rng, levels="tensorflow")
+    assert len(drawn) == 16
+    assert all(count == pytest.approx(1000, rel=0.15) for count in drawn.values())
+
+
+def test_sharpness_is_pils() -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    enhance = pytest.importorskip("PIL.ImageEnhance")
+    image = picture()
+    for factor in (0.1, 0.6, 1.9):
+        expected = np.asarray(enhance.Sharpness(image_module.fromarray(image)).enhance(factor)).astype(int)
+        ours = apply_operation(image, "sharpness", (factor - 1) / 0.9)
+        assert np.abs(ours - expected).max() <= 1
+
+
+def test_magnitudes_above_ten_are_tensorflows_alone() -> None:
+    assert Augmentation(randaugment=2, magnitude=15, levels="tensorflow").magnitude == 15
+    with pytest.raises(UserError, match="magnitude 15 is out of range"):
+        Augmentation(randaugment=2, magnitude=15)

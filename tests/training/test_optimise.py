@@ -34,6 +34,15 @@ def test_the_groups_that_decay() -> None:
     assert len(spared) == 11
 
 
+def test_l2_spares_depthwise_kernels_and_what_does_not_decay() -> None:
+    net = network()
+    optimiser = make_optimiser(net, Optimiser(weight_decay=0.01, l2=1e-5))
+    ids = {id(p) for group in optimiser.param_groups if group["l2"] for p in group["params"]}
+    regularised = {name for name, p in net.named_parameters() if id(p) in ids}
+    assert regularised == decayed(Optimiser(decay="no_norm_no_depthwise"))
+    assert decayed(Optimiser(l2=1e-5)) == decayed(Optimiser())
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop_tf"])
 def test_every_optimiser_lowers_a_loss(name: str) -> None:
     net = network().eval()

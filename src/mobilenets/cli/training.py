@@ -25,6 +25,7 @@ def train(
     resolution: int | None = None,
     width: float | None = None,
     total_stride: int | None = None,
+    profile: Literal["default", "authors"] | None = None,
     batch_size: int | None = None,
     optimizer: Literal["adamw", "sgd", "rmsprop_tf"] | None = None,
     lr: float | None = None,
@@ -73,6 +74,7 @@ def train(
         resolution: side of the square input in pixels, 32 or more; with weights theirs, or less for small images
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
+        profile: authors: padding, BatchNorm, initial weights, input range and dropout of the papers' own code
         batch_size: images in a step
         optimizer: in place of the recipe's own; rmsprop_tf is TensorFlow's, which V1 to V3 were trained with
         lr: peak learning rate; the recipe's own follows the batch size
@@ -117,6 +119,7 @@ def train(
         resolution=resolution,
         width=width,
         total_stride=total_stride,
+        profile=profile,
         batch_size=batch_size,
         optimizer=optimizer,
         lr=lr,

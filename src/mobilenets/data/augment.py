@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..arch.check import check_number
 from ..errors import UserError
-from .policies import POLICIES, Policy, autoaugment, randaugment
+from .policies import POLICIES, Levels, Policy, autoaugment, randaugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,12 @@ class Augmentation:
 
     Ranges: `scale` is the part of the area a crop covers; `ratio` its aspect ratio's bounds; `rotate` in degrees and
     `shear` in units of tan, both drawn symmetrically; `colour` is the strength of brightness, contrast and
-    saturation, `hue` in turns; `grey`, `blur` and `erase` are probabilities; `randaugment` the number of operations
-    of strength `magnitude` (0...10), each applied with `operation_probability`; `autoaugment` the policy that takes its
-    place; `mixup` and `cutmix` are the alpha of their Beta distributions.
+    saturation, all three factors; `brightness` the part of the full range that is added or taken, `saturation` the
+    strength of that factor alone, `colour`'s where it is more; `hue` in turns; `grey`, `blur` and `erase` are
+    probabilities; `randaugment` the number of operations of `magnitude` (0...10, by `levels` of `tensorflow` 0...30),
+    each applied with `operation_probability`, shifts by up to `shift` of the side at magnitude 10, see
+    `policies.level_of`; `autoaugment` the policy that takes its place; `mixup` and `cutmix` are the alpha of their Beta
+    distributions.
     """
 
     scale: tuple[float, float] = (0.35, 1.0)
@@ -35,12 +38,16 @@ class Augmentation:
     rotate: float = 0.0
     shear: float = 0.0
     colour: float = 0.3
+    brightness: float = 0.0
+    saturation: float = 0.0
     hue: float = 0.0
     grey: float = 0.0
     blur: float = 0.0
     erase: float = 0.0
     randaugment: int = 0
     magnitude: float = 7.0
+    levels: Levels = "increasing"
+    shift: float = 0.45
     operation_probability: float = 1.0
     autoaugment: Policy = "none"
     mixup: float = 0.0
@@ -55,8 +62,9 @@ class Augmentation:
                 f"crop ratio {self.ratio[0]:g}...{self.ratio[1]:g} is out of range: allowed is 0 < low <= high"
             )
         most = {"grey": 1, "blur": 1, "erase": 1, "operation_probability": 1}
-        most |= {"randaugment": 10, "magnitude": 10, "mixup": 10, "cutmix": 10}
-        most |= {"colour": 1, "hue": 1, "rotate": 180, "shear": 2}
+        most |= {"randaugment": 10, "magnitude": 30 if self.levels == "tensorflow" else 10, "shift": 1}
+        most |= {"mixup": 10, "cutmix": 10, "rotate": 180, "shear": 2}
+        most |= {"colour": 1, "brightness": 1, "saturation": 1, "hue": 1}
         for name, bound in most.items():
             check_number(name.replace("_", " "), getattr(self, name), least=0, most=bound)
         if self.autoaugment != "none" and self.randaugment:
@@ -103,7 +111,13 @@ def warp(image: np.ndarray, augmentation: Augmentation, u: np.ndarray, size: int
         if augmentation.autoaugment in POLICIES:
             return autoaugment(out, augmentation.autoaugment, rng)
         return randaugment(
-            out, augmentation.randaugment, augmentation.magnitude, augmentation.operation_probability, rng
+            out,
+            augmentation.randaugment,
+            augmentation.magnitude,
+            augmentation.operation_probability,
+            rng,
+            levels=augmentation.levels,
+            shift=augmentation.shift,
         )
     return out
 
@@ -163,9 +177,10 @@ def recolour(image: np.ndarray, augmentation: Augmentation, u: np.ndarray) -> np
     uint8 (H, W, 3) both ways, saturating; `u` is the image's row of `draw`.
     """
     strength = augmentation.colour
-    if not (strength or augmentation.hue or augmentation.grey):
+    strengths = (strength, strength, max(strength, augmentation.saturation))
+    if not (any(strengths) or augmentation.brightness or augmentation.hue or augmentation.grey):
         return image
-    brightness, contrast, saturation = (1 + strength * (2 * float(u[7 + i]) - 1) for i in range(3))
+    brightness, contrast, saturation = (1 + part * (2 * float(u[7 + i]) - 1) for i, part in enumerate(strengths))
     if u[15] < augmentation.grey:
         saturation = 0.0
     matrix = saturation * _SAME + (1 - saturation) * _GREY
@@ -174,7 +189,7 @@ def recolour(image: np.ndarray, augmentation: Augmentation, u: np.ndarray) -> np
     mean = float(_LUMA @ cv2.mean(image)[:3])
     affine = np.empty((3, 4))
     affine[:, :3] = brightness * contrast * matrix
-    affine[:, 3] = brightness * (1 - contrast) * mean
+    affine[:, 3] = brightness * (1 - contrast) * mean + 255 * augmentation.brightness * (2 * float(u[7]) - 1)
     return cv2.transform(image, affine)
 
 

@@ -2,6 +2,7 @@
 
 What a strength means is that of AutoAugment's table 6 (Cubuk et al. 2019): at 1 a rotation by 30 degrees, a shear by
 0.3, a shift by 0.45 of the side, a blend that nearly doubles or removes brightness, contrast, saturation or sharpness.
+Sharpness blends with PIL's `SMOOTH`, as the papers' code does; `solarize_add` is that of TensorFlow's RandAugment.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_TABLES = ("autocontrast", "equalize", "brightness", "contrast", "posterize", "solarize", "invert")
+_TABLES = ("autocontrast", "equalize", "brightness", "contrast", "posterize", "solarize", "invert", "solarize_add")
 _SPATIAL = ("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y", "saturation", "sharpness")
 OPERATIONS = _SPATIAL + _TABLES
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # PIL's ImageFilter.SMOOTH
 
 
 def apply_operation(image: np.ndarray, name: str, strength: float) -> np.ndarray:
-    """One operation on a uint8 image; `strength` in -1...1."""
+    """One operation on a uint8 image; `strength` in -1...1, beyond it more of the same."""
     if name in _TABLES:
         return _by_table(image, name, strength)
     height, width = image.shape[:2]
@@ -23,7 +25,9 @@ def apply_operation(image: np.ndarray, name: str, strength: float) -> np.ndarray
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         return cv2.addWeighted(image, 1 + 0.9 * strength, grey, -0.9 * strength, 0)
     if name == "sharpness":
-        return cv2.addWeighted(image, 1 + 0.9 * strength, cv2.blur(image, (3, 3)), -0.9 * strength, 0)
+        smooth = cv2.filter2D(image, -1, _SMOOTH)
+        smooth[[0, -1]], smooth[:, [0, -1]] = image[[0, -1]], image[:, [0, -1]]  # the border stays, as in PIL
+        return cv2.addWeighted(image, 1 + 0.9 * strength, smooth, -0.9 * strength, 0)
     matrix: np.ndarray = np.eye(2, 3)
     if name == "rotate":
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 30 * strength, 1)
@@ -55,10 +59,12 @@ def _by_table(image: np.ndarray, name: str, strength: float) -> np.ndarray:
         mean = float(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
         table = mean + (ramp - mean) * (1 + 0.9 * strength)
     elif name == "posterize":
-        bits = 8 - round(4 * abs(strength))
+        bits = max(8 - round(4 * abs(strength)), 0)
         table = np.floor(ramp / 2 ** (8 - bits)) * 2 ** (8 - bits)
     elif name == "solarize":
         table = np.where(ramp < 256 * (1 - abs(strength)), ramp, 255 - ramp)
+    elif name == "solarize_add":  # what is dark becomes lighter by up to 110 levels
+        table = np.where(ramp < 128, ramp + round(110 * abs(strength)), ramp)
     else:
         table = 255 - ramp
     return cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8))

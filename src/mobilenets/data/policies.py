@@ -9,6 +9,7 @@ import numpy as np
 from .operations import OPERATIONS, apply_operation
 
 Policy = Literal["none", "imagenet", "cifar10"]
+Levels = Literal["increasing", "tensorflow"]
 
 
 class Step(NamedTuple):
@@ -81,7 +82,8 @@ POLICIES: dict[Policy, tuple[tuple[Step, Step], ...]] = {"imagenet": IMAGENET, "
 
 _SIGNED = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _BLENDS = ("brightness", "contrast", "saturation", "sharpness")
-_SHIFT = 150 / 331 / 0.45  # the paper's 150 pixels of 331, in the operation's own 0.45 of the side
+_FULL_SHIFT = 0.45  # of the side, at the operation's strength 1
+_SHIFT = 150 / 331 / _FULL_SHIFT  # the paper's 150 pixels of 331
 
 
 def autoaugment(image: np.ndarray, policy: Policy, rng: np.random.Generator) -> np.ndarray:
@@ -108,15 +110,45 @@ def strength_of(step: Step, sign: int = 1) -> float:
 
 
 def randaugment(
-    image: np.ndarray, operations: int, magnitude: float, probability: float, rng: np.random.Generator
+    image: np.ndarray,
+    operations: int,
+    magnitude: float,
+    probability: float,
+    rng: np.random.Generator,
+    *,
+    levels: Levels = "increasing",
+    shift: float = _FULL_SHIFT,
 ) -> np.ndarray:
-    """RandAugment (Cubuk et al. 2020): `operations` in turn, each drawn uniformly, all of one magnitude 0...10.
+    """RandAugment (Cubuk et al. 2020): `operations` in turn, each drawn uniformly, all of one magnitude.
 
-    Each is applied with `probability`; below 1 as the authors of V4 train.
+    Each is applied with `probability`; below 1 as the authors of V4 train. `levels` and `shift` see `level_of`.
     """
     for _ in range(operations):
         name = OPERATIONS[int(rng.integers(len(OPERATIONS)))]
-        strength = magnitude / 10 * (1 if rng.random() < 0.5 else -1)
+        strength = level_of(name, magnitude, 1 if rng.random() < 0.5 else -1, levels, shift)
         if probability == 1 or rng.random() < probability:
             image = apply_operation(image, name, strength)
     return image
+
+
+def level_of(name: str, magnitude: float, sign: int, levels: Levels, shift: float = _FULL_SHIFT) -> float:
+    """The strength of an operation that RandAugment's magnitude stands for; at 10 a shift is by `shift` of the side.
+
+    `increasing`: a tenth of the magnitude, 0...10, either way: more of it changes the picture more, as timm's `inc1`.
+    `tensorflow`: what `level_to_arg` in tensorflow/models official/vision/ops/augment.py gives, the table that V4 was
+    trained with. With magnitude m rotation, shear and shift go either way in proportion; a blend's factor is
+    0.1 + 0.18 m, so that it removes below 5 and exaggerates above; posterize keeps int(0.4 m) bits, solarize turns what
+    is at least int(25.6 m), both doing *less* as m grows; solarize_add adds int(11 m) levels. m may exceed 10: at 15
+    a rotation is by 45 degrees, a blend's factor 2.8, 6 bits are kept, and no pixel reaches solarize's 384.
+    """
+    if name.startswith("translate"):
+        return sign * magnitude / 10 * shift / _FULL_SHIFT
+    if levels == "increasing" or name in _SIGNED:
+        return sign * magnitude / 10
+    if name in _BLENDS:
+        return 2 * magnitude / 10 - 1
+    if name == "posterize":
+        return (8 - min(int(magnitude / 10 * 4), 8)) / 4
+    if name == "solarize":
+        return max(1 - int(magnitude / 10 * 256) / 256, 0.0)
+    return int(magnitude / 10 * 110) / 110 if name == "solarize_add" else 1.0

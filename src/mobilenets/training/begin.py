@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..arch.cost import cost
 from ..arch.registry import create_spec
-from ..arch.spec import Spec
+from ..arch.spec import Profile, Spec
 from ..atomic import write_json
 from ..console import say
 from ..data.dataset import Dataset
@@ -55,6 +55,7 @@ class Arguments:
     weights_sha256: str | None = None  # of what the weights were, see `start.make_start`
     teaching: Teaching = field(default_factory=Teaching)
     recipe_sha256: str | None = None  # of the file that `recipe` names
+    profile: Profile | None = None  # of a network that is built anew, see `arch.profiles`; None: `default`
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data: the parts stand beside the rest, under the names of the command line."""
@@ -110,7 +111,14 @@ def make_spec(arguments: Arguments, dataset: Dataset) -> Spec:
         "resolution": arguments.resolution,
         "classes": len(dataset.classes),
     }
+    if arguments.profile is not None:
+        settings["profile"] = arguments.profile
     spec = create_spec(arguments.model, **settings, total_stride=arguments.total_stride)
+    if spec.profile == "authors":
+        say(
+            f"profile authors: BatchNorm's statistics follow the images over some {1 / spec.norm.momentum:,.0f} steps, "
+            "and what is scored lags behind in a training that is not many times as long"
+        )
     fitting = [stride for limit, stride in SMALL_PICTURES.items() if spec.resolution <= limit]
     if arguments.total_stride is None and fitting:
         say(f"inputs of {spec.resolution} pixels: total stride {fitting[0]} in place of 32 (--total-stride sets it)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -15,19 +17,21 @@ from .rmsprop import RMSpropTF
 def make_optimiser(
     network: Network, settings: Optimiser, tuning: Tuning | None = None, beside: nn.Module | None = None
 ) -> Optimizer:
-    """The optimiser, its parameters in groups of those that decay and those that do not, see `Optimiser.decay`.
+    """The optimiser, its parameters in groups of those that decay and those that do not, see `Optimiser`.
 
     With `tuning` blocks that never train are left out, and each group has `scale`: what the learning rate is
     multiplied by there, `layer_decay` to the power of the block's distance from the head, `head_lr` in the head.
     `beside` trains with the network and comes last.
     """
-    spared = _spared(network, settings)
+    spared = _spared(network, settings.decay)
+    kept = spared | _depthwise_kernels(network) if settings.l2 else spared  # from L2
     groups = []
     more = [] if beside is None else [(1.0, list(beside.parameters()))]
     for scale, parameters in (*_scaled(network, tuning), *more):
-        decayed, free = [p for p in parameters if p not in spared], [p for p in parameters if p in spared]
-        groups.append({"params": decayed, "weight_decay": settings.weight_decay, "l2": settings.l2, "scale": scale})
-        groups.append({"params": free, "weight_decay": 0.0, "l2": 0.0, "scale": scale})
+        decay, l2 = settings.weight_decay, settings.l2
+        groups.append(_group([p for p in parameters if p not in kept], decay, l2, scale))
+        groups.append(_group([p for p in parameters if p in kept - spared], decay, 0.0, scale))
+        groups.append(_group([p for p in parameters if p in spared], 0.0, 0.0, scale))
     groups = [group for group in groups if group["params"]]
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, foreach=True)
@@ -57,14 +61,20 @@ def step_(optimiser: Optimizer, parameters: list[nn.Parameter], settings: Optimi
     optimiser.step()
 
 
-def _spared(network: Network, settings: Optimiser) -> set[nn.Parameter]:
+def _group(parameters: list[nn.Parameter], decay: float, l2: float, scale: float) -> dict[str, Any]:
+    return {"params": parameters, "weight_decay": decay, "l2": l2, "scale": scale}
+
+
+def _spared(network: Network, decay: str) -> set[nn.Parameter]:
     """The parameters that do not decay."""
-    if settings.decay == "all":
+    if decay == "all":
         return set()
     spared = {parameter for parameter in network.parameters() if parameter.ndim <= 1}
-    if settings.decay == "no_norm_no_depthwise":
-        spared |= {layer.weight for layer in network.modules() if _depthwise(layer)}  # type: ignore[misc]
-    return spared
+    return spared | _depthwise_kernels(network) if decay == "no_norm_no_depthwise" else spared
+
+
+def _depthwise_kernels(network: Network) -> set[nn.Parameter]:
+    return {layer.weight for layer in network.modules() if _depthwise(layer)}  # type: ignore[misc]
 
 
 def _depthwise(layer: nn.Module) -> bool:

@@ -20,10 +20,10 @@ class Optimiser:
 
     `lr` is the peak for `batch` images a step (none: the recipe's `batch_size`). Trained with another batch it follows:
     in proportion for sgd and rmsprop_tf, by the square root for adamw, as `scaling` `auto` says; `none` leaves it.
-    `weight_decay` is adamw's own, decoupled one, and elsewhere L2: added to the gradient. `l2` is added to the gradient
-    beside adamw's. `decay` says which weights both act on: `all`; `no_norm` leaves out BatchNorm, biases and layer
-    scale; `no_norm_no_depthwise` depthwise kernels too. `clip_norm` bounds the norm of the whole gradient, `clip_value`
-    each number of it; 0: none.
+    `weight_decay` is adamw's own, decoupled one, and elsewhere L2: added to the gradient. `decay` says which weights it
+    acts on: `all`; `no_norm` leaves out BatchNorm, biases and layer scale; `no_norm_no_depthwise` depthwise kernels
+    too. `l2` is added to the gradient beside adamw's, of those that decay but depthwise kernels, as V4's authors do.
+    `clip_norm` bounds the norm of the whole gradient, `clip_value` each number of it; 0: none.
     """
 
     name: Literal["adamw", "sgd", "rmsprop_tf"] = "adamw"

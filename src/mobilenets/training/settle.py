@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..arch.spec import Spec
+from ..arch.check import check_choice
+from ..arch.spec import PROFILES, Spec
 from ..console import say
 from ..errors import UserError
 from .begin import Arguments
@@ -23,6 +24,10 @@ def check_arguments(arguments: Arguments) -> None:
     check_precision(arguments.precision)
     if arguments.minutes is not None and not arguments.minutes > 0:
         raise UserError(f"minutes {arguments.minutes:g} is out of range: allowed is above 0")
+    if arguments.profile is not None:
+        check_choice("profile", arguments.profile, PROFILES)
+        if arguments.weights is not None:
+            raise UserError(f"profile {arguments.profile} goes with a model that is built anew; weights have their own")
     choose_recipe(arguments.recipe, SMALL, arguments.changes, weights=arguments.weights is not None)
     if arguments.weights is None:
         for name in TUNED:
