@@ -9,7 +9,7 @@ from itertools import pairwise
 from ...arch.adapt import SMALLEST_RESOLUTION
 from ...arch.check import check_count, check_number
 from ...errors import UserError
-from ...suggest import near
+from ..lines import lines_of
 
 RESOLUTION = 32  # pixels that stand for the paper's 224, where nobody says
 WHOLE_PICTURES = 96  # up to this side a picture is scored whole, above its border is cut away: `training.begin`
@@ -21,7 +21,8 @@ class Cell:
     """One network of an experiment, trained once for each seed. `name` is unlike that of any other cell.
 
     `model` is an architecture, `width` its multiplier, `resolution` the side of the input in pixels. `label` and `line`
-    are for people: what the cell is called, and which line of the plot it stands on.
+    are for people: what the cell is called, and which line of the plot it stands on. `paper` is the top-1 on ImageNet
+    that the paper prints for the network it stands for (a fraction), None where it prints none.
     """
 
     name: str
@@ -30,19 +31,18 @@ class Cell:
     resolution: int
     label: str
     line: str
+    paper: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A difference that its claim says is above 0: the sum over cells of weight times mean top-1.
 
-    `paper` is what the paper measured (a fraction of ImageNet's images), None where it has no such figure. `mean`: over
-    all levels of the other factor, which decides on the claim.
+    `mean`: over all levels of the other factor, which decides on the claim.
     """
 
     label: str
     weights: Mapping[str, float]
-    paper: float | None = None
     mean: bool = True
 
 
@@ -66,6 +66,13 @@ class Design:
     cells: tuple[Cell, ...]
     claims: tuple[Claim, ...]
 
+    def published(self, comparison: Comparison) -> float | None:
+        """What the comparison comes to in the paper; None where it does not print every cell's top-1."""
+        paper = {cell.name: cell.paper for cell in self.cells}
+        parts = [None if (top1 := paper[cell]) is None else w * top1 for cell, w in comparison.weights.items()]
+        found = [part for part in parts if part is not None]
+        return round(sum(found), 4) if len(found) == len(parts) else None
+
 
 def make_design(name: str, *, full: bool = False, resolution: int | None = None, width: float | None = None) -> Design:
     """The experiment of that name.
@@ -77,7 +84,7 @@ def make_design(name: str, *, full: bool = False, resolution: int | None = None,
     of range.
     """
     if name not in DESIGNS:
-        raise UserError(f"no experiment {name!r}{near(name, list(DESIGNS)) or ': allowed are ' + ', '.join(DESIGNS)}")
+        raise UserError(f"no experiment {name!r} can be repeated here; allowed: {', '.join(DESIGNS)}")
     resolution = check_count("resolution", RESOLUTION if resolution is None else resolution, SMALLEST_RESOLUTION)
     if width is not None:
         width = check_number("width", width, above=0, most=2)
@@ -99,13 +106,13 @@ def make_design(name: str, *, full: bool = False, resolution: int | None = None,
 def _table4(full: bool, resolution: int, width: float | None) -> Design:
     base = width or (1.0 if full else 0.25)
     conv, dw = (
-        Cell(kind, model, base, resolution, label, label)
-        for kind, model, label in (
-            ("full_conv", "mobilenet_v1_full_conv", "full convolutions"),
-            ("separable", "mobilenet_v1", "depthwise separable"),
+        Cell(kind, model, base, resolution, label, label, _published("v1_table04_depthwise_vs_full_conv", row))
+        for kind, model, label, row in (
+            ("full_conv", "mobilenet_v1_full_conv", "full convolutions", "Conv MobileNet"),
+            ("separable", "mobilenet_v1", "depthwise separable", "MobileNet"),
         )
     )
-    difference = Comparison("full convolutions - depthwise separable", {conv.name: 1, dw.name: -1}, 0.011)
+    difference = Comparison("full convolutions - depthwise separable", {conv.name: 1, dw.name: -1})
     return Design(
         "v1.table4",
         "full convolutions against depthwise separable ones",
@@ -119,9 +126,14 @@ def _table4(full: bool, resolution: int, width: float | None) -> Design:
 
 def _table5(full: bool, resolution: int, width: float | None) -> Design:
     base = width or (1.0 if full else 0.5)
-    thin = Cell("thin", "mobilenet_v1", 0.75 * base, resolution, "thin (0.75)", "thin")
-    shallow = Cell("shallow", "mobilenet_v1_shallow", base, resolution, "shallow", "shallow")
-    difference = Comparison("thin - shallow", {thin.name: 1, shallow.name: -1}, 0.031)
+    thin, shallow = (
+        Cell(label, model, width, resolution, label, label, _published("v1_table05_narrow_vs_shallow", row))
+        for label, model, width, row in (
+            ("thin", "mobilenet_v1", 0.75 * base, "0.75 MobileNet"),
+            ("shallow", "mobilenet_v1_shallow", base, "Shallow MobileNet"),
+        )
+    )
+    difference = Comparison("thin - shallow", {thin.name: 1, shallow.name: -1})
     return Design(
         "v1.table5",
         "a thin network against a shallow one of like cost",
@@ -136,16 +148,16 @@ def _table5(full: bool, resolution: int, width: float | None) -> Design:
 def _fig4(full: bool, resolution: int, width: float | None) -> Design:
     base = width or 1.0
     alphas = (1.0, 0.75, 0.5, 0.25) if full else (1.0, 0.5, 0.25)
-    rhos = tuple(side / 224 for side in (224, 192, 160, 128)) if full else (1.0, 0.75, 0.5)
-    sides = [scaled_resolution(resolution, rho) for rho in rhos]
+    originals = (224, 192, 160, 128) if full else (224, 168, 112)
+    sides = [scaled_resolution(resolution, original / 224) for original in originals]
 
     def name(alpha: float, side: int) -> str:
         return f"{alpha:g}x{side}"
 
     cells = tuple(
-        Cell(name(a, side), "mobilenet_v1", a * base, side, f"α {a:g}, {side} px", f"α {a:g}")
+        Cell(name(a, side), "mobilenet_v1", a * base, side, f"α {a:g}, {side} px", f"α {a:g}", _top1(a, original))
         for a in alphas
-        for side in sides
+        for side, original in zip(sides, originals)
     )
     by_alpha = [
         Comparison(f"α {more:g} - {less:g}, {side} px", {name(more, side): 1, name(less, side): -1}, mean=False)
@@ -194,6 +206,18 @@ def scaled_resolution(resolution: int, rho: float) -> int:
     [32, 28, 24, 20]
     """
     return resolution if rho == 1 else round(resolution * rho / _PIXELS) * _PIXELS
+
+
+def _top1(alpha: float, resolution: int) -> float | None:
+    """What tables 6 (α at 224 pixels) and 7 (resolutions at α 1) print of that network; figure 4 prints no numbers."""
+    if resolution == 224:
+        return _published("v1_table06_width_multiplier", f"{alpha} MobileNet-224")
+    return _published("v1_table07_resolution", f"{alpha} MobileNet-{resolution}")
+
+
+def _published(table: str, model: str) -> float | None:
+    """The top-1 on ImageNet that a table prints, as a fraction; None where it has no such row."""
+    return next((round(float(row["imagenet_top1"]) / 100, 4) for row in lines_of(table) if row["model"] == model), None)
 
 
 DESIGNS: dict[str, Callable[[bool, int, float | None], Design]] = {

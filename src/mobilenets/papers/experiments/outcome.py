@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .answers import unpack
-from .designs import Cell, Design
+from .designs import Cell, Claim, Design
 from .plan import Plan
 from .plot import draw
 from .rows import ROWS
-from .verdict import fit, judge, mean
+from .verdict import Hits, fit, judge, mean
 
 NOTES = (
     "top-1 is of the reported split, which selection does not see; its interval is 95 % over images, ± over seeds is "
@@ -28,7 +28,7 @@ def outcome(folder: Path, design: Design, plan: Plan, rows: list[dict[str, Any]]
     first = {row["cell"]: row for row in reversed(rows)}
     cells = [_cell(cell, first[cell.name], hits[cell.name]) for cell in design.cells]
     line = fit([cell["macs"] for cell in cells], [cell["top1"] for cell in cells])
-    claims = [judge(claim, hits).to_json() for claim in design.claims]
+    claims = [_claim(design, claim, hits) for claim in design.claims]
     by_cell = {row["cell"]: [r for r in rows if r["cell"] == row["cell"]] for row in rows}
     seeds = sorted({row["seed"] for row in rows})
     drawn = draw(design, cells, folder)
@@ -48,7 +48,7 @@ def outcome(folder: Path, design: Design, plan: Plan, rows: list[dict[str, Any]]
         "seeds": seeds,
         "split": rows[0]["split"],
         "images": rows[0]["images"],
-        "rows": [
+        "trainings": [
             {key: value for key, value in row.items() if key != "right"}
             for cell in design.cells
             for row in by_cell[cell.name]
@@ -56,7 +56,7 @@ def outcome(folder: Path, design: Design, plan: Plan, rows: list[dict[str, Any]]
         "cells": cells,
         "claims": claims,
         "fit": None if line is None else {"slope": line[0], "r2": line[1]},
-        "notes": [*NOTES, *_limits(plan, seeds)],
+        "notes": [*NOTES, *_price(cells), *_limits(plan, seeds)],
         "files": {"rows": str(folder / ROWS)} | {path.suffix[1:]: str(path) for path in drawn},
     }
 
@@ -81,7 +81,31 @@ def _cell(cell: Cell, row: dict[str, Any], hits: np.ndarray) -> dict[str, Any]:
         "top1_interval": list(found.interval),
         "spread": found.spread,
         "by_seed": list(found.seeds),
+        "paper_top1": cell.paper,
     }
+
+
+def _claim(design: Design, claim: Claim, hits: Hits) -> dict[str, Any]:
+    """The claim judged, with the paper's own difference beside each that it prints."""
+    judged = judge(claim, hits)
+    paper = [{"paper_difference": design.published(comparison)} for comparison in claim.comparisons]
+    return {
+        "claim": claim.text,
+        "verdict": judged.verdict,
+        "comparisons": [one.to_json() | beside for one, beside in zip(judged.differences, paper)],
+    }
+
+
+def _price(cells: list[dict[str, Any]]) -> list[str]:
+    """Of two networks, what one costs in terms of the other."""
+    if len(cells) != 2:
+        return []
+    first, second = cells
+    macs, params = (first[key] / second[key] for key in ("macs", "params"))
+    return [
+        f"{first['label']}: {macs:.2f} times the multiply-adds and {params:.2f} times the parameters of "
+        f"{second['label']}"
+    ]
 
 
 def _limits(plan: Plan, seeds: list[int]) -> list[str]:

@@ -40,7 +40,7 @@ def run_experiment(
     workers: int | None = None,
     restart: bool = False,
 ) -> dict[str, Any]:
-    """Repeats the experiment `name` of `designs.DESIGNS` on labelled images. Returns what `mobilenets paper` prints of it.
+    """Repeats the experiment `name` of `designs.DESIGNS` on labelled images. Returns `experiment` of `paper --json`.
 
     Every network of the design is trained from `seeds` seeds, each training a Run below `out`, `workers` at once with
     one thread each. All make the same number of passes over the images (see `plan`): `epochs`, or as many as fit when

@@ -57,13 +57,12 @@ class Difference:
         return "shown" if self.difference > 0 else "not shown"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; `paper` is the paper's difference, None where it prints none."""
+        """Plain data."""
         return {
             "label": self.comparison.label,
             "difference": self.difference,
             "margin": self.margin,
             "verdict": self.verdict,
-            "paper": self.comparison.paper,
             "mean": self.comparison.mean,
         }
 
@@ -80,14 +79,6 @@ class Judged:
         found = {d.verdict for d in self.differences if d.comparison.mean}
         order: tuple[Verdict, ...] = ("not shown", "within the noise", "shown")
         return next(verdict for verdict in order if verdict in found)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "claim": self.claim.text,
-            "verdict": self.verdict,
-            "comparisons": [difference.to_json() for difference in self.differences],
-        }
 
 
 def mean(hits: np.ndarray) -> Mean:
