@@ -68,7 +68,7 @@ def test_a_text_file_named_jpg(command: Command, tmp_path: Path, out: Path) -> N
     [
         ("--model", "mobilenet_v3_smal", ["unknown model 'mobilenet_v3_smal'", "did you mean mobilenet_v3_small"]),
         ("--width", "0", ["width 0", "above 0"]),
-        ("--resolution", "16", ["resolution 16", "32"]),
+        ("--resolution", "15", ["resolution 15", "16 or more"]),
         ("--epochs", "0", ["epochs 0", "1 or more"]),
         ("--minutes", "-1", ["minutes -1", "above 0"]),
         ("--batch-size", "0", ["batch size 0"]),

@@ -9,7 +9,7 @@ from ..errors import UserError
 from .check import check_choice, check_count, check_number
 from .spec import ACTIVATIONS, Activation, Block, Gate, Padding, Spec
 
-SMALLEST_RESOLUTION = 32
+SMALLEST_RESOLUTION = 16
 
 
 def with_classes(spec: Spec, classes: int, *, background: bool = False) -> Spec:

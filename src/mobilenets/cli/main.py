@@ -41,7 +41,13 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb("models", "networks", "models", "list the architectures"),
         Verb("cost", "networks", "cost", "what a network costs: multiply-adds, parameters, memory, layer by layer"),
-        Verb("paper", "paper", "paper", "the papers' tables and figures, published beside computed"),
+        Verb(
+            "paper",
+            "paper",
+            "paper",
+            "the papers' tables and figures, published beside computed; --train repeats V1's experiments",
+            "run the same command again; with --train it goes on where it stopped",
+        ),
         Verb("data check", "data", "check", "find what is wrong with labelled images; status 1 when there are errors"),
         Verb("data show", "data", "show", "draw samples of every class, or what training makes of them"),
         Verb(

@@ -86,7 +86,7 @@ def cost(
     Args:
         network: names as `mobilenets models` or `weights list` has them, Runs, Bundles, published files
         width: width multiplier, above 0 and at most 2 (an architecture's name only)
-        resolution: side of the square input in pixels, 32 or more
+        resolution: side of the square input in pixels, 16 or more
         classes: number of classes; 1000 where a name is given
         compare: one row per network, relative to the first, without the layers
     """

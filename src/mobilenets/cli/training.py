@@ -71,7 +71,7 @@ def train(
         norm_stats: with weights: BatchNorm trains, keeps the weights' statistics, or keeps some refreshed on this data
         epochs: passes over the training images; the recipe's own where left out
         minutes: time to train in minutes, the learning rate's schedule included; with epochs, whichever ends first
-        resolution: side of the square input in pixels, 32 or more; with weights theirs, or less for small images
+        resolution: side of the square input in pixels, 16 or more; with weights theirs, or less for small images
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         profile: authors: padding, BatchNorm, initial weights, input range and dropout of the papers' own code

@@ -19,7 +19,7 @@ class Network(nn.Module):
     """A MobileNet built from its Spec.
 
     `forward`: (N, C, H, W) normalised float -> (N, outputs) logits, or the embedding where the Spec has no classes.
-    H and W are free: 32 or more, equal or not.
+    H and W are free: 16 or more, equal or not.
 
     >>> import torch
     >>> from mobilenets.arch.registry import create_spec

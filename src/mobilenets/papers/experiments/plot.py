@@ -1,0 +1,73 @@
+"""The picture of an experiment: accuracy against multiply-adds, as figure 4 of the V1 paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...atomic import replacing
+from ...console import say
+from .designs import Design
+
+COLOURS = ("#1f4e79", "#c0392b", "#2e8b57", "#b8860b")
+FORMS = ("png", "svg")
+BESIDE = 0.96  # where the dots of the seeds stand, times the network's multiply-adds
+
+
+def draw(design: Design, cells: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Writes plot.png and plot.svg into the folder and returns their paths.
+
+    One line for each α (a point for each network, where there is but one input), bars of 95 % over images, a small dot
+    for each seed. Says in one line that matplotlib is missing, and returns nothing.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    except ImportError:
+        say('the plot needs matplotlib: pip install "mobilenets[plot]"')
+        return []
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    lines = dict.fromkeys(cell["line"] for cell in cells)
+    for line, colour in zip(lines, COLOURS, strict=False):
+        points = sorted((cell for cell in cells if cell["line"] == line), key=lambda cell: cell["macs"])
+        macs = [cell["macs"] / 1e6 for cell in points]
+        top1 = [100 * cell["top1"] for cell in points]
+        bars = [
+            [100 * (cell["top1"] - cell["top1_interval"][0]) for cell in points],
+            [100 * (cell["top1_interval"][1] - cell["top1"]) for cell in points],
+        ]
+        axes.errorbar(macs, top1, bars, color=colour, marker="o", markersize=6, capsize=3, linewidth=1.4, label=line)
+        for cell, x in zip(points, macs):
+            seeds = [100 * one for one in cell["by_seed"]]
+            axes.plot([BESIDE * x] * len(seeds), seeds, ".", color=colour, alpha=0.5, markersize=6, zorder=1)
+            if len(points) > 1:
+                axes.annotate(
+                    f"{cell['resolution']} px",
+                    (x, 100 * cell["top1"]),
+                    (6, -10),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=colour,
+                )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12)
+    axes.set_xlabel("multiply-adds, millions (log scale)")
+    axes.set_ylabel("top-1, %")
+    axes.set_title(f"{design.name}: {design.title}", loc="left", fontsize=10)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="best")
+    written = []
+    for form in FORMS:
+        path = folder / f"plot.{form}"
+        with replacing(path) as temporary, rc_context({"svg.hashsalt": design.name}):
+            figure.savefig(temporary, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
+        written.append(path)
+    return written
