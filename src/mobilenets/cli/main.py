@@ -41,6 +41,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb("models", "networks", "models", "list the architectures"),
         Verb("cost", "networks", "cost", "what a network costs: multiply-adds, parameters, memory, layer by layer"),
+        Verb("plot", "networks", "plot", "draw an architecture with the cost of each block, as .svg or .png"),
         Verb("data check", "data", "check", "find what is wrong with labelled images; status 1 when there are errors"),
         Verb("data show", "data", "show", "draw samples of every class, or what training makes of them"),
         Verb(
