@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import cost, create_model, train
+    from .api import cost, create_model, plot, train
     from .deploy.bench import bench
     from .deploy.evaluate import evaluate
     from .deploy.export import export
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["bench", "convert", "cost", "create_model", "evaluate", "export", "predict", "train", "verify"]
+__all__ = ["bench", "convert", "cost", "create_model", "evaluate", "export", "plot", "predict", "train", "verify"]
 
 # Imported when first asked for: `import mobilenets` itself takes a few milliseconds and does not load torch.
 _HOME = {
     "create_model": "api",
     "cost": "api",
+    "plot": "api",
     "train": "api",
     "evaluate": "deploy.evaluate",
     "predict": "deploy.predict",

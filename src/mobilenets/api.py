@@ -1,9 +1,10 @@
-"""The Python side of the verbs that stand on several layers: `create_model`, `cost` and `train`."""
+"""The Python side of the verbs that stand on several layers: `create_model`, `cost`, `plot` and `train`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arch import adapt
@@ -84,10 +85,40 @@ def cost(
     >>> cost("mobilenet_v3_small", width=0.75).params
     2041872
     """
+    return cost_of(_spec(network, width, resolution, classes))
+
+
+def plot(
+    network: str | os.PathLike[str] | Spec | Network,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    detail: str = "blocks",
+    width: float | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> Path:
+    """Draws a network as an .svg or a .png, NAME.svg where no path is given; returns the path.
+
+    `network` is whatever names one, a Spec, or a network that `create_model` made. `detail` is what has a row of its
+    own: "stages", "blocks" or "layers". Beside each stand its multiply-adds, parameters and live memory.
+    A .png needs matplotlib (the extra `plot`); an .svg needs nothing.
+    Raises UserError on an unknown name, a value out of range, or another ending of the path.
+    """
+    from .drawing.plot import check_path, default_path, draw, write
+
+    if path is not None:
+        check_path(path)  # before a large file is read
+    named: Any = getattr(network, "spec", network)
+    spec = _spec(named, width, resolution, classes)
+    return write(draw(spec, detail), default_path(spec) if path is None else path)
+
+
+def _spec(
+    network: str | os.PathLike[str] | Spec, width: float | None, resolution: int | None, classes: int | None
+) -> Spec:
+    """The Spec of whatever names a network, changed as asked."""
     if isinstance(network, str) and _is_architecture(network):
-        return cost_of(
-            create_spec(network, width=width, resolution=resolution, classes=1000 if classes is None else classes)
-        )
+        return create_spec(network, width=width, resolution=resolution, classes=1000 if classes is None else classes)
     spec = network if isinstance(network, Spec) else _spec_of(network)
     if width is not None:
         named = spec.name if isinstance(network, Spec) else os.fspath(network)
@@ -96,7 +127,7 @@ def cost(
         spec = adapt.with_resolution(spec, resolution)
     if classes is not None:
         spec = adapt.with_classes(spec, classes, background=spec.head.background)
-    return cost_of(spec)
+    return spec
 
 
 def _spec_of(network: str | os.PathLike[str]) -> Spec:

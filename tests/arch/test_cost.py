@@ -184,6 +184,21 @@ def test_layers_sum_to_the_whole(name: str) -> None:
     assert {"name", "kind", "macs", "params", "out"} <= document["layers"][0].keys()
 
 
+def test_depth_is_the_longest_way_through() -> None:
+    """V1 has 28 layers (section 3.2), the shallow one 10 fewer (table 5); side branches count where they are longer."""
+    for name, depth in (("mobilenet_v1", 28), ("mobilenet_v1_shallow", 18), ("mobilenet_v2", 53)):
+        whole = cost(create_spec(name))
+        assert (whole.depth, whole.weight_layers) == (depth, depth)
+    block = Block(kind="inverted", c_in=8, c_mid=16, c_out=8, k_mid=3, residual=True, c_se=4)
+    assert cost(tiny(STEM, block)).depth - cost(tiny(STEM)).depth == 5
+    attention = Block(
+        kind="attention", c_in=8, c_mid=8, c_out=8, heads=2, key_dim=4, k_kv=3, kv_stride=2, residual=True
+    )
+    wide = cost(tiny(STEM, attention))
+    assert wide.depth - cost(tiny(STEM)).depth == 3  # down, key, output
+    assert wide.weight_layers - cost(tiny(STEM)).weight_layers == 6
+
+
 def test_one_folded_convolution_has_a_bias_and_no_statistics() -> None:
     spec = tiny(STEM)
     part = replace(spec, blocks=(replace(STEM, folded=("conv",)),))

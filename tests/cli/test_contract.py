@@ -140,6 +140,35 @@ def test_paper(ask: Ask, tmp_path: Path) -> None:
     assert len((tmp_path / "figures.csv").read_text().splitlines()) == 1 + 9
 
 
+def test_compared_networks_stand_relative_to_the_first(ask: Ask) -> None:
+    first, second = ask("cost", "mobilenet_v2", "mobilenet_v4_hybrid_medium", "--stages")
+    assert first["relative"] == dict.fromkeys(first["relative"], 1.0)
+    assert second["relative"]["params"] == second["params"] / first["params"]
+    assert "macs_attention" not in second["relative"]
+    assert [stage["stride"] for stage in second["stages"]] == [2, 4, 8, 16, 32, None]
+    for one in (first, second):
+        for key in ("macs", "macs_attention", "params"):
+            assert sum(stage[key] for stage in one["stages"]) == one[key]
+        assert max(stage["alive_bytes"] for stage in one["stages"]) == one["activation_bytes"]
+
+
+@pytest.mark.parametrize("file", ["v3.svg", "v3.png"])
+def test_plot(ask: Ask, run: Path, bundle: Path, tmp_path: Path, file: str) -> None:
+    document = ask("plot", "mobilenet_v3_small", "--width", 0.75, "--detail", "stages", "--out", tmp_path / file)
+    assert document["path"] == str(tmp_path / file)
+    begins = {".svg": b"<svg ", ".png": b"\x89PNG"}[Path(file).suffix]
+    assert Path(document["path"]).read_bytes().startswith(begins)
+    for network in (run, bundle):
+        ask("plot", network, "--out", tmp_path / file)
+        assert Path(document["path"]).read_bytes().startswith(begins)
+
+
+def test_plot_names_the_picture_after_the_network(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ask("plot", "mobilenet_v3_small_075", "--classes", 3)["path"] == "mobilenet_v3_small_075.svg"
+    assert "linear 3" in Path("mobilenet_v3_small_075.svg").read_text(encoding="utf-8")
+
+
 def test_data_check(ask: Ask, pictures: Path, tmp_path: Path) -> None:
     fine = ask("data check", pictures)
     assert (fine["ok"], fine["images"], fine["classes"]) == (True, 120, 3)

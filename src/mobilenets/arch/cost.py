@@ -105,6 +105,19 @@ class Cost:
     alive: tuple[int, ...] = field(repr=False)  # elements in memory while each operation runs
 
     @property
+    def weight_layers(self) -> int:
+        """Convolutions and linear layers, depthwise and pointwise ones counted apart."""
+        return sum(1 for op in self.ops if op.macs)
+
+    @property
+    def depth(self) -> int:
+        """Convolutions and linear layers on the longest way from input to output; V1's 28 (section 3.2)."""
+        reached = {"input": 0}
+        for op in self.ops:
+            reached[op.name] = max(reached[name] for name in op.inputs) + bool(op.macs)
+        return max(reached.values())
+
+    @property
     def layers(self) -> tuple[LayerCost, ...]:
         """The cost of each layer in the order they run."""
         return tuple(_layer_cost(op, alive) for op, alive in zip(self.ops, self.alive))
@@ -115,6 +128,8 @@ class Cost:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         data["input"] = list(self.input)
         data["resolution"] = self.input[1]
+        data["depth"] = self.depth
+        data["weight_layers"] = self.weight_layers
         data["layers"] = [asdict(layer) | {"out": list(layer.out)} for layer in self.layers]
         return data
 

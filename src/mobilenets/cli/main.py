@@ -41,6 +41,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb("models", "networks", "models", "list the architectures"),
         Verb("cost", "networks", "cost", "what a network costs: multiply-adds, parameters, memory, layer by layer"),
+        Verb("plot", "networks", "plot", "draw an architecture with the cost of each block, as .svg or .png"),
         Verb(
             "paper",
             "paper",

@@ -1,11 +1,13 @@
-"""`models` and `cost`: what networks there are and what they cost. Neither imports torch."""
+"""`models`, `cost` and `plot`: what networks there are, what they cost, how they look. None imports torch."""
 
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import console
+from ..drawing.rows import Detail
 from . import output
 from .output import Answer
 
@@ -77,6 +79,7 @@ def cost(
     resolution: int | None = None,
     classes: int | None = None,
     compare: bool = False,
+    stages: bool = False,
 ) -> Answer:
     """What a network costs: multiply-adds, parameters and peak activation memory, layer by layer.
 
@@ -88,49 +91,31 @@ def cost(
         width: width multiplier, above 0 and at most 2 (an architecture's name only)
         resolution: side of the square input in pixels, 16 or more
         classes: number of classes; 1000 where a name is given
-        compare: one row per network, relative to the first, without the layers
+        compare: networks side by side, each relative to the first, without the layers
+        stages: stage by stage in place of layer by layer: what is computed at each output stride, and in the head
     """
     from ..api import cost as cost_of
+    from . import comparison
 
     costs = [cost_of(each, width=width, resolution=resolution, classes=classes) for each in network]
 
+    side_by_side = compare or len(costs) > 1
+
     def show() -> None:
-        if compare or len(costs) > 1:
-            _show_comparison(costs)
-        else:
+        if side_by_side:
+            comparison.show(costs)
+        elif not stages:
             _show_layers(costs[0])
+        if stages:
+            comparison.show_stages(costs)
 
     documents = [each.to_json() for each in costs]
+    for document, each in zip(documents, costs):
+        if side_by_side:
+            document["relative"] = comparison.relative(each, costs[0])
+        if stages:
+            document["stages"] = comparison.stage_rows(each)
     return Answer(documents[0] if len(documents) == 1 else documents, show)
-
-
-def _show_comparison(costs: list[Cost]) -> None:
-    first = costs[0]
-    output.table(
-        [
-            "network",
-            ">input",
-            ">multiply-adds",
-            ">relative",
-            ">parameters",
-            ">relative",
-            ">activations",
-            ">int8 weights",
-        ],
-        [
-            [
-                each.name,
-                each.input[1],
-                output.millions(each.macs),
-                f"{each.macs / first.macs:.2f}",
-                output.count(each.params),
-                f"{each.params / first.params:.2f}",
-                output.megabytes(each.activation_bytes),
-                output.megabytes(each.bytes_int8),
-            ]
-            for each in costs
-        ],
-    )
 
 
 def _show_layers(whole: Cost) -> None:
@@ -162,3 +147,33 @@ def _show_layers(whole: Cost) -> None:
         f"peak activations     {output.megabytes(whole.activation_bytes)} float32, "
         f"{output.megabytes(whole.activation_bytes_int8)} int8, at {whole.peak_layer}"
     )
+
+
+def plot(
+    network: str,
+    /,
+    *,
+    out: Path | None = None,
+    detail: Detail = "blocks",
+    width: float | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> Answer:
+    """Draws an architecture: its blocks, what flows between them, and the cost of each as bars.
+
+    The title has the totals; the row at which the most memory is alive is marked. In an .svg every box tells its
+    exact figures when it is pointed at.
+
+    Args:
+        network: a name as `mobilenets models` or `weights list` has them, a Run, a Bundle, a published file
+        out: picture to write, .svg, or .png, which needs matplotlib; NAME.svg here where it is not given
+        detail: what has a row of its own
+        width: width multiplier, above 0 and at most 2 (an architecture's name only)
+        resolution: side of the square input in pixels, 32 or more
+        classes: number of classes; 1000 where a name is given
+    """
+    from ..api import plot as draw
+
+    path = draw(network, out, detail=detail, width=width, resolution=resolution, classes=classes)
+    document = {"path": str(path), "network": network, "detail": detail}
+    return Answer(document, lambda: output.line(f"picture      {path}"))

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 
 from ...arch.cost import LayerCost
+from ...arch.stages import Stage, stages
 from .bars import bar
 from .facts import Facts
 from .figures import count, percent, short
 from .html import Child, Markup, details, section, table, tag
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Consecutive blocks with outputs of one size. `name` is like "2–5" or "head", `out` (channels, height, width)."""
-
-    name: str
-    out: tuple[int, int, int]
-    macs: int
-    params: int
-    alive_bytes: int
 
 
 def costs(facts: Facts) -> Markup:
@@ -52,33 +40,6 @@ def costs(facts: Facts) -> Markup:
             "One multiply-add is one MAC; convolutions and linear layers are counted, without bias, normalisation and "
             "activation. Memory is float32 at batch 1: what must be alive while a layer runs, residuals included.",
         ),
-    )
-
-
-def stages(layers: Sequence[LayerCost]) -> list[Stage]:
-    """The layers gathered into blocks, and neighbouring blocks with outputs of one size into stages."""
-    units = [(unit, list(members)) for unit, members in groupby(layers, key=lambda layer: _unit(layer.name))]
-    found = []
-    for _, run in groupby(units, key=lambda item: (item[0] == "head", item[1][-1].out[1:])):
-        blocks = list(run)
-        first, last = blocks[0][0], blocks[-1][0]
-        name = first if first == last else f"{first}–{last}"
-        found.append(_stage(name, [layer for _, members in blocks for layer in members]))
-    return found
-
-
-def _unit(name: str) -> str:
-    parts = name.split(".")
-    return parts[1] if parts[0] == "blocks" else parts[0]
-
-
-def _stage(name: str, layers: Sequence[LayerCost]) -> Stage:
-    return Stage(
-        name=name,
-        out=layers[-1].out,
-        macs=sum(layer.macs for layer in layers),
-        params=sum(layer.params for layer in layers),
-        alive_bytes=max(layer.alive_bytes for layer in layers),
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-SPACE = "\N{NO-BREAK SPACE}"
+from ...figures import SPACE, count
+from ...figures import short as short
+
 ABSENT = "–"
 
 
@@ -33,11 +35,6 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}{SPACE}%"
 
 
-def count(number: int) -> str:
-    """A whole number with its thousands set apart."""
-    return f"{number:,}"
-
-
 def plural(number: int, one: str, many: str | None = None) -> str:
     """A number and its noun.
 
@@ -45,19 +42,6 @@ def plural(number: int, one: str, many: str | None = None) -> str:
     ('1\\xa0image', '1,200\\xa0classes')
     """
     return f"{count(number)}{SPACE}{one if number == 1 else many or one + 's'}"
-
-
-def short(number: float, unit: str = "") -> str:
-    """Three digits and a decimal prefix.
-
-    >>> short(568740352), short(40), short(2_279_000, "B")
-    ('569\\xa0M', '40', '2.28\\xa0MB')
-    """
-    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 0.9995 * limit:
-            return f"{_three(number / limit)}{SPACE}{prefix}{unit}"
-    whole = count(round(number)) if number == int(number) else _three(number)
-    return f"{whole}{SPACE}{unit}" if unit else whole
 
 
 def duration(seconds: float) -> str:
@@ -84,7 +68,3 @@ def plain(value: float) -> str:
     ('0.001822', '1.5e-06', '4.453')
     """
     return f"{value:.4g}" if math.isfinite(value) else "not finite"
-
-
-def _three(number: float) -> str:
-    return f"{number:.0f}" if number >= 99.95 else f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
