@@ -75,7 +75,7 @@ def test_every_verb_has_help_with_each_argument_explained(command: Command, name
         (["--json", "models"], ["--json stands before the verb"]),
         (["cost", "mobilenet_v9"], ["unknown model 'mobilenet_v9'", "did you mean", "mobilenet_v"]),
         (["cost", "mobilenet_v1", "--width", "0"], ["width 0", "above 0"]),
-        (["cost", "mobilenet_v1", "--resolution", "8"], ["resolution 8", "32"]),
+        (["cost", "mobilenet_v1", "--resolution", "8"], ["resolution 8", "16"]),
         (["cost", "mobilenet_v1", "--widht", "0.5"], ["--widht", "did you mean --width?"]),
         (["models", "a", "b"], ["unexpected argument 'b'"]),
     ],
