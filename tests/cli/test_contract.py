@@ -138,6 +138,24 @@ def test_paper(ask: Ask, tmp_path: Path) -> None:
     assert [note["figures"] for note in first["footnotes"]] == [["params"]]
     assert {row["as_published"]["macs"] for row in others} == {"another network"}
     assert len((tmp_path / "figures.csv").read_text().splitlines()) == 1 + 9
+    assert asked["written"] == [str(tmp_path / "figures.csv")]
+    drawn = ask("paper", "v1.fig4", "v2.fig1", "--png", tmp_path / "pictures")
+    assert [Path(file).name for file in drawn["written"]] == ["v1.fig4.png", "v2.fig1.png"]
+    whole = ask("paper", "all")
+    assert len(whole["rows"]) == sum(entry["rows"] for entry in listed["entries"]) > 650
+
+
+def test_paper_for_a_person(command: Callable[..., Ended]) -> None:
+    ended = command("paper", "v1.table2", "v1.table9")
+    assert ended.status == 0
+    assert "1.9056 [1]" in ended.out
+    assert "[1] 1.19 is a slip: the arithmetic gives 1.91, and the printed column sums to 99.29" in ended.out
+    assert "as published (another network): Squeezenet; AlexNet" in ended.out
+    assert "source: Howard et al. 2017, arXiv:1704.04861, table 9" in ended.out
+    refused = command("paper", "v1.tabel9")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith("error: unknown table or figure 'v1.tabel9'; did you mean v1.table9")
+    assert command("paper", "--png", "x.png").err.startswith("error: --png needs tables or figures")
 
 
 def test_compared_networks_stand_relative_to_the_first(ask: Ask) -> None:

@@ -10,7 +10,7 @@ from . import output
 from .output import Answer
 
 if TYPE_CHECKING:
-    from ..papers.entry import Column, Entry, Row
+    from ..papers.entry import Entry, Row
 
 
 def paper(
@@ -59,6 +59,7 @@ def paper(
         restart: with --train: begin anew: what the folder holds is deleted
     """
     from ..papers.document import entry_document, row_document, write_csv
+    from ..papers.drawing import pictures
     from ..papers.registry import ENTRIES, entries
 
     settings = {
@@ -89,7 +90,7 @@ def paper(
             raise UserError(f"--{'csv' if csv else 'png'} needs tables or figures to write; `all` means every one")
         return _listing(list(ENTRIES.values()))
     chosen = entries(table)
-    written = _draw(chosen, png) if png else []
+    written = pictures(chosen, png) if png else []
     if csv:
         written.append(write_csv(chosen, csv))
     document: dict[str, Any] = {
@@ -107,10 +108,6 @@ def paper(
             output.line(str(path))
 
     return Answer(document, show)
-
-
-def _draw(chosen: tuple[Entry, ...], path: Path) -> list[Path]:
-    raise UserError("no picture can be drawn yet")
 
 
 def _listing(known: list[Entry]) -> Answer:
@@ -136,48 +133,37 @@ def _listing(known: list[Entry]) -> Answer:
 
 
 def _show(entry: Entry) -> None:
-    """One entry: title, table, what stands as published, footnotes, source."""
+    """One entry: title, table, footnotes, what stands as published and why, source."""
     notes: dict[str, int] = {}
-    stands: dict[str, list[str]] = {}
-    columns = [column for column in entry.columns if any(column.key in row.figures for row in entry.rows)]
-    printed = {c.key for c in columns if any(c.key in r.figures and r.figures[c.key].printed for r in entry.rows)}
-    computed = {
-        c.key for c in columns if any(c.key in r.figures and r.figures[c.key].computed is not None for r in entry.rows)
-    }
-    heads, lines = [entry.first], []
-    for column in columns:
+    figures = [
+        (column, row.figures[column.key]) for row in entry.rows for column in entry.columns if column.key in row.figures
+    ]
+    printed = {column.key for column, figure in figures if figure.printed}
+    computed = {column.key for column, figure in figures if figure.computed is not None}
+    heads = [entry.first]
+    for column in entry.columns:
         heads += [f">{column.title}\npublished"] if column.key in printed else []
         heads += [f">{column.title}\ncomputed"] if column.key in computed else []
+    lines = []
     for row in entry.rows:
         marks = _marks(entry, row, notes)
-        cells: list[str] = [row.name]
-        for column in columns:
+        cells = [row.name]
+        for column in entry.columns:
             figure = row.figures.get(column.key)
+            shown = column.shown(figure) if figure else ""
             mark = marks.get(column.key, "")
-            shown = _computed(column, row)
             if column.key in printed:
-                cells.append((figure.printed if figure else "") + (mark if not shown else ""))
+                cells.append(figure.printed + mark * (not shown) if figure else "")
             if column.key in computed:
-                cells.append(shown + (mark if shown else ""))
+                cells.append(shown + mark * bool(shown))
         lines.append(cells)
-        for key, why in entry.as_published(row).items():
-            title = next(column.title for column in columns if column.key == key)
-            where = title if why == next(c.stands for c in columns if c.key == key) else row.name
-            stands.setdefault(why, [])
-            if where not in stands[why]:
-                stands[why].append(where)
     output.line(f"{entry.id}: {entry.title}")
     output.table(heads, lines)
     for text, number in notes.items():
         output.line(f"[{number}] {text}")
-    for why, places in stands.items():
+    for why, places in _standing(entry).items():
         output.line(f"as published ({why}): {'; '.join(places)}")
     output.line(f"source: {entry.source}")
-
-
-def _computed(column: Column, row: Row) -> str:
-    figure = row.figures.get(column.key)
-    return column.shown(figure) if figure else ""
 
 
 def _marks(entry: Entry, row: Row, notes: dict[str, int]) -> dict[str, str]:
@@ -188,3 +174,16 @@ def _marks(entry: Entry, row: Row, notes: dict[str, int]) -> dict[str, str]:
         for key in keys:
             marks[key] = f"{marks.get(key, '')} [{number}]"
     return marks
+
+
+def _standing(entry: Entry) -> dict[str, list[str]]:
+    """Why figures stand as published -> the columns, or else the rows, of which that is true."""
+    standing = [entry.as_published(row) for row in entry.rows]
+    found: dict[str, list[str]] = {}
+    for column in entry.columns:
+        if column.stands and any(column.key in each for each in standing):
+            found.setdefault(column.stands, []).append(column.title)
+    for row, each in zip(entry.rows, standing):
+        if row.stands in each.values():
+            found.setdefault(row.stands, []).append(row.name)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
@@ -118,20 +118,17 @@ def _size(shape: tuple[int, int, int]) -> int:
 
 
 def costs(
-    line: Line, meant: Network | None, keys: dict[str, str], counts: dict[str, Count] | None = None
+    line: Line, meant: Network | None, keys: Mapping[str, str], counts: Mapping[str, Count] | None = None
 ) -> dict[str, Figure]:
     """The cost figures of a line: `keys` names the CSV column of each of ours, `counts` how it is counted.
 
     A whole network is compared; of a backbone the cost stands in columns of its own; None leaves all as published.
     """
-    how: dict[str, Count] = {"macs": macs, "params": params} | (counts or {})
+    how: dict[str, Count] = {"macs": macs, "params": params, **(counts or {})}
     whole = meant.cost() if meant else None
     compared = whole if meant and not meant.through else None
     found = {
-        key: Figure(
-            line[column].removesuffix(".0") if key == "macs" else line[column],  # 357.0 of a table program: printed 357
-            how[key](compared) if compared and line[column] else None,
-        )
+        key: Figure(line[column], how[key](compared) if compared and line[column] else None)
         for key, column in keys.items()
     }
     if meant and meant.through and whole:
@@ -139,6 +136,6 @@ def costs(
     return found
 
 
-def as_printed(line: Line, keys: dict[str, str]) -> dict[str, Figure]:
+def as_printed(line: Line, keys: Mapping[str, str]) -> dict[str, Figure]:
     """Figures that stand as published."""
     return {key: Figure(line[column].strip()) for key, column in keys.items() if line[column].strip()}

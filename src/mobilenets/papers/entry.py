@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any, Literal
 
 Value = int | float | str
 
@@ -78,7 +79,8 @@ class Column:
         number = figure.number
         decimals = -int(number.as_tuple().exponent) if number is not None else 0
         exact = isinstance(figure.computed, int) and (self.fits or self.unit) == 1
-        return f"{Decimal(figure.computed) / (self.fits or self.unit):,.{0 if exact else max(decimals, 0) + 2}f}"
+        value = Decimal(figure.computed) / (self.fits or self.unit) + 0  # -0 is 0
+        return f"{value:,.{0 if exact else max(decimals, 0) + 2}f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +97,14 @@ class Row:
 class Note:
     """A footnote: its text, the rows (patterns of `fnmatch` on their names) and the columns it is about.
 
-    A `remark` explains; any other note is the reason why a computed figure is not the printed one.
+    A `reason` says why a computed figure is not the printed one, and stands where they differ; a `remark` explains a
+    figure, a `count` how one is computed.
     """
 
     text: str
     rows: str | tuple[str, ...] = "*"
     columns: tuple[str, ...] = ()
-    remark: bool = False
+    kind: Literal["reason", "remark", "count"] = "reason"
 
     def is_about(self, row: Row, key: str) -> bool:
         """Whether the note hangs on this figure."""
@@ -113,14 +116,19 @@ class Note:
 
 def remark(text: str, rows: str | tuple[str, ...] = "*", columns: tuple[str, ...] = ()) -> Note:
     """A footnote that explains, whether or not the figures agree."""
-    return Note(text, rows, columns, remark=True)
+    return Note(text, rows, columns, "remark")
+
+
+def counted(text: str, rows: str | tuple[str, ...] = "*", columns: tuple[str, ...] = ()) -> Note:
+    """A footnote that says how figures are computed; it stands on computed ones."""
+    return Note(text, rows, columns, "count")
 
 
 @dataclass(frozen=True)
 class Entry:
     """A table or figure of a paper, or of a page with published figures.
 
-    `read` makes the rows; `draw` names the function of `papers.drawing` that makes the picture, if there is one.
+    `read` makes the rows; `draw` draws the entry into a matplotlib figure of `inches`, where it is one.
     """
 
     id: str
@@ -130,7 +138,8 @@ class Entry:
     read: Callable[[], tuple[Row, ...]]
     notes: tuple[Note, ...] = ()
     first: str = "network"  # heading of the rows' names
-    draw: str = ""
+    draw: Callable[[Entry, Any], None] | None = None
+    inches: tuple[float, float] = (7.0, 4.4)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -144,13 +153,13 @@ class Entry:
 
     def notes_on(self, row: Row) -> Iterator[tuple[Note, tuple[str, ...]]]:
         """The notes on a row with the columns they are about: a reason only where figures differ."""
-        differ = {key for key, agrees in self.agreement(row).items() if not agrees}
+        where = {
+            "reason": {key for key, agrees in self.agreement(row).items() if not agrees},
+            "remark": set(row.figures),
+            "count": {key for key, figure in row.figures.items() if figure.computed is not None},
+        }
         for note in self.notes:
-            keys = tuple(
-                c.key
-                for c in self.columns
-                if c.key in row.figures and note.is_about(row, c.key) and (note.remark or c.key in differ)
-            )
+            keys = tuple(c.key for c in self.columns if c.key in where[note.kind] and note.is_about(row, c.key))
             if keys:
                 yield note, keys
 
@@ -167,6 +176,6 @@ class Entry:
         missing = []
         for row in self.rows:
             missing += [(row.name, key) for key, why in self.as_published(row).items() if not why]
-            explained = {key for note, keys in self.notes_on(row) if not note.remark for key in keys}
+            explained = {key for note, keys in self.notes_on(row) if note.kind == "reason" for key in keys}
             missing += [(row.name, key) for key, ok in self.agreement(row).items() if not ok and key not in explained]
         return missing

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from ..errors import UserError
 from ..suggest import near
-from . import v1
+from . import curves, pages, spiral, v1, v1_grid, v1_tasks, v2, v3, v3_tasks, v4
 from .entry import Entry
 
-ENTRIES: dict[str, Entry] = {entry.id: entry for module in (v1,) for entry in module.ENTRIES}
+MODULES = (v1, v1_tasks, v1_grid, spiral, v2, v3, v3_tasks, curves, v4, pages)
+
+
+def _order(entry: Entry) -> tuple[str, int, int]:
+    """By paper, its tables by number, its figures, then the rest as it stands; the libraries last."""
+    paper, _, what = entry.id.partition(".")
+    found = re.fullmatch(r"(table|fig)(\d+)", what)
+    if not found:
+        return (paper if what else "~", 2, 0)
+    return (paper, found[1] == "fig", int(found[2]))
+
+
+ENTRIES: dict[str, Entry] = {
+    entry.id: entry for entry in sorted((entry for module in MODULES for entry in module.ENTRIES), key=_order)
+}
 
 
 def entries(words: Sequence[str]) -> tuple[Entry, ...]:

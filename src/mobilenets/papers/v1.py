@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..arch.cost import Cost, separable_conv_macs, standard_conv_macs
 from .counting import MACS, OTHER, PARAMS, TOP1, Network, as_printed, costs, network
-from .entry import PERCENT, Column, Entry, Figure, Note, Row, remark
+from .entry import PERCENT, Column, Entry, Figure, Note, Row, counted
 from .lines import Line, lines_of
 
 PAPER = "Howard et al. 2017, arXiv:1704.04861"
@@ -177,7 +177,7 @@ ENTRIES = (
                 "18",
                 ("type_stride",),
             ),
-            remark("of one of the five", ("14", "15"), ("macs", "params")),
+            counted("of one of the five", ("14", "15"), ("macs", "params")),
         ),
     ),
     Entry(
