@@ -71,7 +71,7 @@ def lines(table: str) -> list[Line]:
 def _architecture(name: str) -> tuple[Row, ...]:
     whole = network(f"mobilenet_v4_{name}").cost()
     rows = []
-    for number, row in enumerate(v4.VARIANTS[name].rows):  # type: ignore[index]
+    for number, row in enumerate(v4.VARIANTS[name].rows):
         made = of_blocks(whole, number, number)
         if isinstance(row, v4.Universal):
             kind = {(False, False): "FFN", (True, False): "ConvNext", (False, True): "IB", (True, True): "ExtraDW"}[
