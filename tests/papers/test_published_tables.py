@@ -231,3 +231,21 @@ def test_the_list_goes_by_number_within_each_paper() -> None:
     assert ids[:14] == [f"v1.table{number}" for number in range(1, 15)]
     assert ids[14:16] == ["v1.fig4", "v1.fig5"]
     assert ids.index("v3.table9") > ids.index("v3.table8") > ids.index("v2.slim")
+
+
+WORDS = {"O(1)", "Failed", "k"}  # where a paper prints a word in a column of numbers
+
+
+def test_columns_of_numbers_hold_numbers() -> None:
+    for entry in ENTRIES.values():
+        for column in entry.columns:
+            if column.unit == 1 and column.key not in ("c", "n", "s", "t") and not column.key.endswith("_ms"):
+                continue
+            for row in entry.rows:
+                figure = row.figures.get(column.key)
+                assert not figure or not figure.printed or figure.number is not None or figure.printed in WORDS, (
+                    entry.id,
+                    row.name,
+                    column.key,
+                    figure,
+                )

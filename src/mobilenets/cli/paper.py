@@ -142,8 +142,9 @@ def _show(entry: Entry) -> None:
     computed = {column.key for column, figure in figures if figure.computed is not None}
     heads = [entry.first]
     for column in entry.columns:
-        heads += [f">{column.title}\npublished"] if column.key in printed else []
-        heads += [f">{column.title}\ncomputed"] if column.key in computed else []
+        title = ">" + column.title.replace(", ", "\n")
+        heads += [f"{title}\npublished"] if column.key in printed else []
+        heads += [f"{title}\ncomputed"] if column.key in computed else []
     lines = []
     for row in entry.rows:
         marks = _marks(entry, row, notes)

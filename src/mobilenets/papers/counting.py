@@ -24,8 +24,8 @@ IMAGENET = "an accuracy on ImageNet"
 TOP1 = Column("top1", "top-1, %", PERCENT, stands=IMAGENET)
 TOP5 = Column("top5", "top-5, %", PERCENT, stands=IMAGENET)
 BACKBONE = (
-    Column("backbone_macs", "of the backbone: multiply-adds, M", MILLION),
-    Column("backbone_params", "of the backbone: parameters, M", MILLION),
+    Column("backbone_macs", "backbone multiply-adds, M", MILLION),
+    Column("backbone_params", "backbone parameters, M", MILLION),
 )
 
 OTHER = "another network"

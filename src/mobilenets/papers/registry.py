@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 
 from ..errors import UserError
 from ..suggest import near
-from . import curves, pages, spiral, v1, v1_grid, v1_tasks, v2, v3, v3_tasks, v4
+from . import curves, pages, spiral, v1, v1_grid, v1_tasks, v2, v2_memory, v2_tasks, v3, v3_tasks, v4, v4_architectures
 from .entry import Entry
 
-MODULES = (v1, v1_tasks, v1_grid, spiral, v2, v3, v3_tasks, curves, v4, pages)
+MODULES = (v1, v1_tasks, v1_grid, v2, v2_memory, v2_tasks, spiral, v3, v3_tasks, curves, v4_architectures, v4, pages)
 
 
 def _order(entry: Entry) -> tuple[str, int, int]:
