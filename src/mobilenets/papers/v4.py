@@ -29,8 +29,8 @@ KEYS = {"macs": "madds_m", "params": "params_m"}
 PHONE = "a latency on a phone"
 POWERS = (
     "the paper's figures are up to 8 % below those of timm's networks, which are the same as ours; they fit units of "
-    "2^30 multiply-adds, attention's products included, and of 2^20 parameters, BatchNorm's scale and shift left out, in "
-    "which the computed ones are shown"
+    "2^30 multiply-adds, attention's products included, and of 2^20 parameters, BatchNorm's scale and shift left out, "
+    "in which the computed ones are shown"
 )
 MACS_30 = Column("macs", "multiply-adds, G", BILLION, fits=Decimal(2**30))
 PARAMS_20 = Column("params", "parameters, M", MILLION, fits=Decimal(2**20))
