@@ -139,6 +139,9 @@ def test_paper(ask: Ask, tmp_path: Path) -> None:
     assert {row["as_published"]["macs"] for row in others} == {"another network"}
     assert len((tmp_path / "figures.csv").read_text().splitlines()) == 1 + 9
     assert asked["written"] == [str(tmp_path / "figures.csv")]
+    each = ask("paper", "v1.table8", "v1.table9", "--csv", tmp_path / "tables")["written"]
+    assert each == [str(tmp_path / "tables" / f"v1.table{number}.csv") for number in (8, 9)]
+    assert Path(each[1]).read_bytes() == (tmp_path / "figures.csv").read_bytes()
     drawn = ask("paper", "v1.fig4", "v2.fig1", "--png", tmp_path / "pictures")
     assert [Path(file).name for file in drawn["written"]] == ["v1.fig4.png", "v2.fig1.png"]
     whole = ask("paper", "all")

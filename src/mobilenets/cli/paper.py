@@ -43,7 +43,7 @@ def paper(
 
     Args:
         table: an id of the list (v1.table8, v1.fig4), a pattern (v2.table?), a paper (v3) or `all`
-        csv: file to write the figures into, one a line
+        csv: file to write the figures into, one a line, or a folder for a file of each table
         png: file for the picture of one figure, or a folder for those of several
         train: repeat the experiment on --data, in place of printing the paper's figures
         data: with --train: labelled images, whatever `train` takes
@@ -92,7 +92,7 @@ def paper(
     chosen = entries(table)
     written = pictures(chosen, png) if png else []
     if csv:
-        written.append(write_csv(chosen, csv))
+        written += write_csv(chosen, csv)
     document: dict[str, Any] = {
         "entries": [entry_document(entry) for entry in chosen],
         "rows": [row_document(entry, row) for entry in chosen for row in entry.rows],

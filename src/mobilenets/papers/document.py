@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,33 +52,44 @@ def row_document(entry: Entry, row: Row) -> dict[str, Any]:
     }
 
 
-def write_csv(chosen: Sequence[Entry], path: Path) -> Path:
-    """Writes one line for each figure, published as printed and computed in the same unit; returns the path."""
+def write_csv(chosen: Sequence[Entry], path: Path) -> list[Path]:
+    """Writes one line for each figure, published as printed and computed in the same unit; returns what was written.
+
+    Into the file `path`, or into ID.csv for each entry where `path` is a folder or a name without an ending.
+    """
+    if path.is_dir() or not path.suffix:
+        return [_write([entry], path / f"{entry.id}.csv") for entry in chosen]
+    return [_write(chosen, path)]
+
+
+def _write(chosen: Sequence[Entry], path: Path) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     for entry in chosen:
         for row in entry.rows:
-            agreement, standing = entry.agreement(row), entry.as_published(row)
-            notes = list(entry.notes_on(row))
-            for column in entry.columns:
-                figure = row.figures.get(column.key)
-                if figure is None:
-                    continue
-                agrees = agreement.get(column.key)
-                writer.writerow(
-                    {
-                        "id": entry.id,
-                        "row": row.name,
-                        "figure": column.key,
-                        "unit": column.title,
-                        "published": figure.printed,
-                        "computed": column.shown(figure).replace(",", ""),
-                        "agree": "" if agrees is None else "yes" if agrees else "no",
-                        "as_published": standing.get(column.key, ""),
-                        "footnotes": "; ".join(note.text for note, keys in notes if column.key in keys),
-                        "source": row.source or entry.source,
-                    }
-                )
+            writer.writerows(_lines(entry, row))
     write_text(path, text.getvalue())
     return path
+
+
+def _lines(entry: Entry, row: Row) -> Iterator[dict[str, str]]:
+    """The CSV lines of a row, one for each figure."""
+    agreement, standing, notes = entry.agreement(row), entry.as_published(row), list(entry.notes_on(row))
+    for column in entry.columns:
+        figure = row.figures.get(column.key)
+        if figure is None:
+            continue
+        agrees = agreement.get(column.key)
+        yield {
+            "id": entry.id,
+            "row": row.name,
+            "figure": column.key,
+            "unit": column.title,
+            "published": figure.printed,
+            "computed": column.shown(figure).replace(",", ""),
+            "agree": "" if agrees is None else "yes" if agrees else "no",
+            "as_published": standing.get(column.key, ""),
+            "footnotes": "; ".join(note.text for note, keys in notes if column.key in keys),
+            "source": row.source or entry.source,
+        }
