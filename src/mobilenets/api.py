@@ -89,10 +89,10 @@ def cost(
 
 
 def plot(
-    network: str | os.PathLike[str] | Spec | Network,
+    network: str | os.PathLike[str] | Spec | Network | Sequence[str | os.PathLike[str] | Spec | Network],
     path: str | os.PathLike[str] | None = None,
     *,
-    detail: str = "blocks",
+    detail: str | None = None,
     width: float | None = None,
     resolution: int | None = None,
     classes: int | None = None,
@@ -100,17 +100,25 @@ def plot(
     """Draws a network as an .svg or a .png, NAME.svg where no path is given; returns the path.
 
     `network` is whatever names one, a Spec, or a network that `create_model` made. `detail` is what has a row of its
-    own: "stages", "blocks" or "layers". Beside each stand its multiply-adds, parameters and live memory.
+    own: "stages", "blocks" (where nothing is said) or "layers". Beside each stand its multiply-adds, parameters and
+    live memory. A list of several networks is drawn side by side, comparison.svg where no path is given.
     A .png needs matplotlib (the extra `plot`); an .svg needs nothing.
     Raises UserError on an unknown name, a value out of range, or another ending of the path.
     """
-    from .drawing.plot import check_path, default_path, draw, write
+    from .drawing.comparison import draw_comparison
+    from .drawing.plot import COMPARISON, check_path, default_path, draw, write
 
     if path is not None:
         check_path(path)  # before a large file is read
-    named: Any = getattr(network, "spec", network)
-    spec = _spec(named, width, resolution, classes)
-    return write(draw(spec, detail), default_path(spec) if path is None else path)
+    given: list[Any] = list(network) if isinstance(network, list | tuple) else [network]
+    if not given:
+        raise UserError("no network named; one is drawn block by block, several side by side")
+    if len(given) > 1 and detail is not None:
+        raise UserError(f"detail {detail} is of one network's drawing; {len(given)} are drawn side by side")
+    specs = [_spec(getattr(each, "spec", each), width, resolution, classes) for each in given]
+    if len(specs) > 1:
+        return write(draw_comparison([cost_of(spec) for spec in specs]), COMPARISON if path is None else path)
+    return write(draw(specs[0], detail or "blocks"), default_path(specs[0]) if path is None else path)
 
 
 def _spec(

@@ -182,6 +182,9 @@ def test_plot(ask: Ask, run: Path, bundle: Path, tmp_path: Path, file: str) -> N
     for network in (run, bundle):
         ask("plot", network, "--out", tmp_path / file)
         assert Path(document["path"]).read_bytes().startswith(begins)
+    several = ask("plot", run, "mobilenet_v1", "--out", tmp_path / file)
+    assert (several["networks"], several["detail"]) == ([str(run), "mobilenet_v1"], None)
+    assert Path(several["path"]).read_bytes().startswith(begins)
 
 
 def test_plot_names_the_picture_after_the_network(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,12 +137,24 @@ def test_the_variants_of_v4_by_their_names() -> None:
     assert shown[1:] == ["MQA", "norm", "Q 4×64", "K, V 64 s2", "attention", "1×1, 160", "γ"]
 
 
-@pytest.mark.parametrize("detail", DETAILS)
-def test_two_drawings_are_equal(detail: str, tmp_path: Path) -> None:
-    spec = create_spec("mobilenet_v3_small")
-    for suffix in (".svg", ".png"):
-        first, second = (write(draw(spec, detail), tmp_path / f"{n}{suffix}").read_bytes() for n in (1, 2))
-        assert first == second
+@pytest.mark.parametrize("file", ["blocks.svg", "layers.svg", "stages.png"])
+def test_two_drawings_are_equal(file: str, tmp_path: Path) -> None:
+    spec, detail = create_spec("mobilenet_v4_hybrid_medium"), file.partition(".")[0]
+    first, second = (write(draw(spec, detail), tmp_path / f"{n}" / file).read_bytes() for n in (1, 2))
+    assert first == second
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+SHOWN = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v4_conv_small")
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_pictures_in_the_docs_are_what_is_drawn(name: str) -> None:
+    assert f"](images/{name}.svg)" in (DOCS / "networks.md").read_text(encoding="utf-8")
+    recorded = (DOCS / "images" / f"{name}.svg").read_text(encoding="utf-8")
+    assert recorded == to_svg(draw(create_spec(name))), f"mobilenets plot {name} --out docs/images/{name}.svg"
 
 
 def test_the_png_is_the_same_picture(tmp_path: Path) -> None:

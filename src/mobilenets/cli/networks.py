@@ -150,11 +150,11 @@ def _show_layers(whole: Cost) -> None:
 
 
 def plot(
-    network: str,
+    network: tuple[str, ...],
     /,
     *,
     out: Path | None = None,
-    detail: Detail = "blocks",
+    detail: Detail | None = None,
     width: float | None = None,
     resolution: int | None = None,
     classes: int | None = None,
@@ -162,12 +162,12 @@ def plot(
     """Draws an architecture: its blocks, what flows between them, and the cost of each as bars.
 
     The title has the totals; the row at which the most memory is alive is marked. In an .svg every box tells its
-    exact figures when it is pointed at.
+    exact figures when it is pointed at. Several networks are drawn side by side, as bars.
 
     Args:
-        network: a name as `mobilenets models` or `weights list` has them, a Run, a Bundle, a published file
-        out: picture to write, .svg, or .png, which needs matplotlib; NAME.svg here where it is not given
-        detail: what has a row of its own
+        network: names as `mobilenets models` or `weights list` has them, Runs, Bundles, published files
+        out: picture to write, .svg, or .png, which needs matplotlib; NAME.svg or comparison.svg here where not given
+        detail: what has a row of its own; blocks where not given
         width: width multiplier, above 0 and at most 2 (an architecture's name only)
         resolution: side of the square input in pixels, 32 or more
         classes: number of classes; 1000 where a name is given
@@ -175,5 +175,6 @@ def plot(
     from ..api import plot as draw
 
     path = draw(network, out, detail=detail, width=width, resolution=resolution, classes=classes)
-    document = {"path": str(path), "network": network, "detail": detail}
+    shown = None if len(network) > 1 else detail or "blocks"
+    document = {"path": str(path), "networks": list(network), "detail": shown}
     return Answer(document, lambda: output.line(f"picture      {path}"))

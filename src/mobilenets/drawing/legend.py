@@ -91,6 +91,8 @@ def _marks(rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("γ", "layer scale"),
         ("Q", "queries: heads × channels"),
     )
+    if rows[-1].kind != "head":  # of layers: nothing is gathered
+        words -= {"Q"}
     return [("1×1, n", "n output channels"), *(pair for pair in meanings if pair[0] in words)]
 
 
@@ -98,7 +100,7 @@ def _sample(swatch: str, x: float, y: float) -> tuple[list[Item], float]:
     """The swatch with its left end at x on the baseline y, and its width."""
     name, _, value = swatch.partition(":")
     if name == "mark":
-        return [Text(x, y, value, LEGEND_TEXT, palette.INK, bold=True)], text_width(value, LEGEND_TEXT, bold=True)
+        return [Text(x, y, value, LEGEND_TEXT, palette.INK)], text_width(value, LEGEND_TEXT)
     if name == "arc":
         points = ((x + 2, y - 8), (x + 13, y - 8), (x + 13, y), (x + 5, y))
         head = Line(((x + 2, y), (x + 7, y - 2.5), (x + 7, y + 2.5)), fill=palette.RESIDUAL)

@@ -19,6 +19,7 @@ from .rows import DETAILS, rows
 from .svg import to_svg
 
 SUFFIXES = (".svg", ".png")
+COMPARISON = "comparison.svg"  # where several networks are drawn and no path is given
 
 
 def draw(spec: Spec, detail: str = "blocks") -> Picture:
