@@ -8,19 +8,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mobilenets.errors import UserError
 from mobilenets.papers.experiments import plan as planning
 from mobilenets.papers.experiments.designs import make_design
 from mobilenets.papers.experiments.plan import PLAN, Asked, kept_plan, make_plan
 from mobilenets.papers.experiments.pool import Done, Job
+from mobilenets.training.precision import choose_precision
 
-ASKED = Asked("v1.fig4", "data", False, None, None, 60.0, None, None)
+ASKED = Asked("v1.fig4", "data", False, None, None, 60.0, None, "float32")
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """Workers that need 2 s an epoch and 1 + 3 s besides, and in bfloat16 half of the 2."""
+    """Workers that need 2 s an epoch, in bfloat16 half of that, and 1 + 3 s besides."""
     asked: list[Job] = []
 
     def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Done]:
@@ -33,20 +35,20 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     return asked
 
 
-def test_as_many_passes_as_fit_into_the_time_in_the_quicker_precision(measured: list[Job], tmp_path: Path) -> None:
-    plan = make_plan(tmp_path, make_design("v1.fig4"), ASKED, "mark", workers=2)
-    assert plan.precision == "bfloat16"
-    assert len(measured) == 10, "the dearest network in both precisions, the others in the quicker one"
-    assert {job.arguments["width"] for job in measured if job.arguments["precision"] == "float32"} == {1.0}
-    assert plan.epochs == 116  # two cores for 60 s, less 4 s, by 1 s a pass
+def test_as_many_passes_as_fit_into_the_time(measured: list[Job], tmp_path: Path) -> None:
+    asked = replace(ASKED, precision="bfloat16")
+    plan = make_plan(tmp_path, make_design("v1.fig4"), asked, "mark", workers=2)
+    assert sorted(job.name for job in measured) == sorted(cell.name for cell in make_design("v1.fig4").cells)
+    assert (plan.precision, plan.epochs) == ("bfloat16", 116)  # two cores for 60 s, less 4 s, by 1 s a pass
     for cell in make_design("v1.fig4").cells:
         assert plan.seconds(cell) == 4 + 116
 
 
-def test_a_precision_that_is_given_is_kept(measured: list[Job], tmp_path: Path) -> None:
-    plan = make_plan(tmp_path, make_design("v1.table5"), replace(ASKED, precision="float32"), "mark", workers=1)
-    assert (plan.precision, plan.epochs) == ("float32", 28)
-    assert len(measured) == 2
+def test_auto_comes_to_the_precision_that_train_would_choose(measured: list[Job], tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, make_design("v1.table5"), replace(ASKED, precision="auto"), "mark", workers=1)
+    assert plan.precision == choose_precision("auto", torch.device("cpu")).name
+    assert plan.epochs == {"float32": 28, "bfloat16": 56}[plan.precision]
+    assert {job.arguments["precision"] for job in measured} == {plan.precision}
 
 
 def test_too_little_time_still_makes_one_pass_and_says_so(

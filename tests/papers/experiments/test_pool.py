@@ -38,7 +38,7 @@ def test_what_a_worker_says_of_the_users_input_is_one_line(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_worker_that_breaks_is_quoted(tmp_path: Path) -> None:
     job = Job("broken", "time", {"data": "x", "no_such_argument": 1}, tmp_path / "log.txt")
-    with pytest.raises(RuntimeError, match="(?s)broken ended with status 1.*no_such_argument"):
+    with pytest.raises(RuntimeError, match=r"(?s)broken ended with status 1.*no_such_argument"):
         list(run_jobs([job], 1))
 
 
