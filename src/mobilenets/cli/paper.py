@@ -74,7 +74,7 @@ def paper(
         "workers": workers,
         "restart": restart,
     }
-    given = {name: value for name, value in settings.items() if value not in (None, False)}
+    given = {name: value for name, value in settings.items() if value is not None and value is not False}
     if train:
         from .experiments import experiment
 

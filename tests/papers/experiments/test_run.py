@@ -15,7 +15,7 @@ from mobilenets.papers.experiments import run as running
 from mobilenets.papers.experiments.pool import Done, Job, run_jobs
 from mobilenets.papers.experiments.rows import read_rows
 from mobilenets.papers.experiments.run import run_experiment
-from mobilenets.training.run import read_json
+from mobilenets.training.run import open_run, read_json
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def test_an_experiment_goes_on_where_it_was_and_is_not_trained_twice(
         scored = read_json(out / row["run"] / "evaluation.json")
         assert row["top1"] == scored["top1"], "the answers on single images are those of the training's own score"
         assert row["macs"] > 0
+        assert open_run(out / row["run"]).network().spec.resolution == 16
     with monkeypatch.context() as patched:
         patched.setattr(running, "run_jobs", lambda jobs, workers: pytest.fail("trained again") if jobs else iter(()))
         assert go(1) == first

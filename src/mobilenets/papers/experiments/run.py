@@ -16,6 +16,7 @@ from ...data.records import Dataset
 from ...tasks.classify import wilson
 from ...training.hold import held
 from ...training.precision import check_precision
+from ...training.run import LAST
 from .answers import unpack
 from .designs import Cell, Design, make_design
 from .outcome import outcome
@@ -95,6 +96,7 @@ def _train(
             rows.append(row)
             done[cell.name, seed] = row
             write_rows(folder, rows)
+            (folder / row["run"] / LAST).unlink(missing_ok=True)  # four fifths of a Run; nobody goes on with it
             low, high = row["top1_interval"]
             say(
                 f"{len(wanted) - len(todo)}/{len(wanted)}  {cell.label}, seed {seed}: top-1 {row['top1']:.1%} "
