@@ -193,6 +193,17 @@ def test_plot_names_the_picture_after_the_network(ask: Ask, tmp_path: Path, monk
     assert "linear 3" in Path("mobilenet_v3_small_075.svg").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_paper_train(ask: Ask, pictures: Path, tmp_path: Path) -> None:
+    options = ["--train", "--data", pictures, "--out", tmp_path / "out", "--resolution", 16, "--epochs", 2]
+    document = ask("paper", "v1.table5", *options, "--seeds", 1)
+    (entry,) = document["entries"]
+    assert entry["id"] == document["experiment"]["experiment"] == "v1.table5"
+    assert [training["seed"] for training in document["experiment"]["trainings"]] == [0, 0]
+    assert all(Path(path).is_file() for path in document["written"])
+    assert ask("paper", "v1.table5", *options, "--seeds", 1) == document
+
+
 def test_data_check(ask: Ask, pictures: Path, tmp_path: Path) -> None:
     fine = ask("data check", pictures)
     assert (fine["ok"], fine["images"], fine["classes"]) == (True, 120, 3)

@@ -51,7 +51,7 @@ def _show(found: dict[str, Any]) -> None:
         heads + [">paper, ImageNet"] * printed,
         [
             [
-                cell["label"],
+                cell["line"],
                 f"{cell['resolution']} px",
                 output.millions(cell["macs"]),
                 output.millions(cell["params"]),
@@ -84,6 +84,7 @@ def _show(found: dict[str, Any]) -> None:
         slope, r2 = found["fit"]["slope"], found["fit"]["r2"]
         output.line(f"straight line over log multiply-adds: {100 * slope:+.1f} points a doubling, R² {r2:.2f}")
     output.line(
+        f"width {found['width']:g} stands for the paper's 1, {found['resolution']} pixels for its 224; "
         f"{seeds} seed{'s' if seeds > 1 else ''}, {found['images']} images; recipe {found['recipe']}, "
         f"{found['precision']}, total stride {found['total_stride']}"
     )

@@ -28,7 +28,7 @@ def paper(
     full: bool = False,
     resolution: int | None = None,
     width: float | None = None,
-    precision: Literal["float32", "bfloat16"] | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] | None = None,
     workers: int | None = None,
     restart: bool = False,
 ) -> Answer:
@@ -54,7 +54,7 @@ def paper(
         full: with --train: the paper's widths, and all 16 networks of figure 4
         resolution: with --train: side in pixels that stands for the paper's 224; 32 where left out
         width: with --train: width that stands for the paper's 1; 1 for figure 4, 0.25 for table 4, 0.5 for table 5
-        precision: with --train: of all trainings; the quicker one here where left out
+        precision: with --train: of all trainings; auto, where left out, takes bfloat16 where that is faster
         workers: with --train: trainings at once, each with one thread; one for each core, at most 8, where left out
         restart: with --train: begin anew: what the folder holds is deleted
     """
@@ -75,7 +75,7 @@ def paper(
         "workers": workers,
         "restart": restart,
     }
-    given = {name: value for name, value in settings.items() if value not in (None, False)}
+    given = {name: value for name, value in settings.items() if value is not None and value is not False}
     if train:
         from .experiments import experiment
 

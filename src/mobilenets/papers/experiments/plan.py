@@ -10,6 +10,7 @@ passes all trainings together can make in the time allowed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,15 @@ from ...arch.spec import Spec
 from ...atomic import write_json
 from ...console import say, warn
 from ...errors import UserError
-from ...training.begin import SMALL_PICTURES
+from ...training.begin import SMALL_PICTURES, choose_device
 from ...training.choose import SMALL
+from ...training.precision import choose_precision
 from ...training.run import read_json
 from .designs import Cell, Design
 from .pool import Job, run_jobs
 
 PLAN, LOGS = "experiment.json", "logs"
 MEASURE = 3.0  # seconds of steps by which a cell's speed is told
-PRECISIONS = ("float32", "bfloat16")
 WHOLE_STRIDE = 32  # of all networks, where pictures are large
 
 
@@ -43,7 +44,7 @@ class Asked:
     width: float | None
     seconds: float
     epochs: int | None
-    precision: str | None
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def make_plan(folder: Path, design: Design, asked: Asked, fingerprint: str, work
         asked,
         fingerprint,
         epochs=asked.epochs or 1,
-        precision=asked.precision or PRECISIONS[0],
+        precision=choose_precision(asked.precision, choose_device("auto")).name,
         total_stride=fitting[0] if fitting else WHOLE_STRIDE,
         recipe="default" if large else "small_pictures",
         set=("train_resolution=1",) if large else (),  # else ρ would scale in steps of 16 pixels
@@ -149,18 +150,10 @@ def make_plan(folder: Path, design: Design, asked: Asked, fingerprint: str, work
 
 
 def _timed(folder: Path, design: Design, plan: Plan, workers: int) -> Plan:
-    """The plan with as many epochs as fit into the time, in the precision in which the dearest cell is quicker here."""
+    """The plan with as many epochs as fit into the time."""
     say("measuring how long the trainings take here")
-    dearest, *others = sorted(design.cells, key=lambda cell: cost(plan.spec(cell)).macs, reverse=True)
-    if plan.asked.precision is None:
-        tried = [replace(plan, precision=precision) for precision in PRECISIONS]
-        by_precision = _measure(folder, [(each, dearest) for each in tried], workers)
-        best = min(range(len(tried)), key=lambda index: by_precision[index]["epoch"])
-        plan, measured = tried[best], {dearest.name: by_precision[best]}
-    else:
-        measured = {dearest.name: _measure(folder, [(plan, dearest)], workers)[0]}
-    rest = _measure(folder, [(plan, cell) for cell in others], workers)
-    measured |= {cell.name: found for cell, found in zip(others, rest)}
+    dearest_first = sorted(design.cells, key=lambda cell: cost(plan.spec(cell)).macs, reverse=True)
+    measured = _measure(folder, plan, dearest_first, workers)
     budget = plan.asked.seconds * len(design.cells) * workers  # core-seconds for one seed of everything
     once, epoch = (sum(one[key] for one in measured.values()) for key in ("once", "epoch"))
     if once + epoch > budget:
@@ -171,23 +164,21 @@ def _timed(folder: Path, design: Design, plan: Plan, workers: int) -> Plan:
     return replace(plan, epochs=max(1, int((budget - once) / epoch)), measured=measured)
 
 
-def _measure(folder: Path, what: list[tuple[Plan, Cell]], workers: int) -> list[dict[str, float]]:
+def _measure(folder: Path, plan: Plan, cells: Sequence[Cell], workers: int) -> dict[str, dict[str, float]]:
     """Seconds of an epoch and of the rest of each training; its process's own beginning and end belong to the rest."""
-    names = [f"time-{cell.name}-{plan.precision}" for plan, cell in what]
     jobs = [
         Job(
-            name,
+            cell.name,
             "time",
             plan.network(cell) | {"data": plan.asked.data, "precision": plan.precision, "seconds": MEASURE},
-            folder / LOGS / f"{name}.txt",
+            folder / LOGS / f"time-{cell.name}.txt",
         )
-        for name, (plan, cell) in zip(names, what)
+        for cell in cells
     ]
-    found = {
+    return {
         done.job.name: {
             "epoch": round(done.answer["epoch"], 3),
             "once": round(done.answer["once"] + done.seconds - done.answer["here"], 3),
         }
         for done in run_jobs(jobs, workers)
     }
-    return [found[name] for name in names]

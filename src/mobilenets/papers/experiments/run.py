@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...arch.check import check_choice, check_count, check_number
+from ...arch.check import check_count, check_number
 from ...arch.cost import cost
 from ...console import progress, say
 from ...data.dataset import open_dataset
@@ -15,10 +15,12 @@ from ...data.fingerprint import fingerprint
 from ...data.records import Dataset
 from ...tasks.classify import wilson
 from ...training.hold import held
+from ...training.precision import check_precision
+from ...training.run import LAST
 from .answers import unpack
 from .designs import Cell, Design, make_design
 from .outcome import outcome
-from .plan import LOGS, PLAN, PRECISIONS, Asked, Plan, kept_plan, make_plan
+from .plan import LOGS, PLAN, Asked, Plan, kept_plan, make_plan
 from .pool import Done, Job, default_workers, run_jobs
 from .rows import read_rows, write_rows
 
@@ -36,7 +38,7 @@ def run_experiment(
     full: bool = False,
     resolution: int | None = None,
     width: float | None = None,
-    precision: str | None = None,
+    precision: str = "auto",
     workers: int | None = None,
     restart: bool = False,
 ) -> dict[str, Any]:
@@ -44,8 +46,8 @@ def run_experiment(
 
     Every network of the design is trained from `seeds` seeds, each training a Run below `out`, `workers` at once with
     one thread each. All make the same number of passes over the images (see `plan`): `epochs`, or as many as fit when
-    the machine spends `seconds` on a training on average. `precision` is float32 or bfloat16, None for the quicker of
-    the two here. `full`, `resolution` and `width`: see `designs.make_design`.
+    the machine spends `seconds` on a training on average. `precision` is that of all trainings, as `train` takes it.
+    `full`, `resolution` and `width`: see `designs.make_design`.
     Called again with the same arguments it goes on where it was, or gives what it found; `seeds` may have grown.
     Selection sees a part of the training images alone; the reported split is looked at when a training is over.
     Raises UserError on bad values, on an `out` that is of something else, and on data that has changed.
@@ -55,8 +57,7 @@ def run_experiment(
     check_number("seconds", seconds, above=0)
     if epochs is not None:
         check_count("epochs", epochs, 1)
-    if precision is not None:
-        check_choice("precision", precision, PRECISIONS)
+    check_precision(precision)
     workers = default_workers() if workers is None else check_count("workers", workers, 1)
     folder = Path(out)
     asked = Asked(name, str(data), full, resolution, width, float(seconds), epochs, precision)
@@ -95,6 +96,7 @@ def _train(
             rows.append(row)
             done[cell.name, seed] = row
             write_rows(folder, rows)
+            (folder / row["run"] / LAST).unlink(missing_ok=True)  # four fifths of a Run; nobody goes on with it
             low, high = row["top1_interval"]
             say(
                 f"{len(wanted) - len(todo)}/{len(wanted)}  {cell.label}, seed {seed}: top-1 {row['top1']:.1%} "

@@ -22,6 +22,7 @@ from .designs import Claim, Comparison
 from .student import t_quantile
 
 Verdict = Literal["shown", "within the noise", "not shown"]
+_ROUNDING = 1e-9  # of sums of weights
 Hits = Mapping[str, np.ndarray]  # by the cell's name: bool (S, N)
 
 
@@ -52,7 +53,7 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        if abs(self.difference) <= self.margin:
+        if abs(self.difference) <= self.margin + _ROUNDING:
             return "within the noise"
         return "shown" if self.difference > 0 else "not shown"
 
