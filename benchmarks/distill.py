@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/distill.py rps
     python benchmarks/distill.py --table                    # what was measured so far
 
-The teacher is trained once for each task, for the minutes that TASKS states, and kept in --teachers; its own training
-is not part of an arm, all that it answers during an arm is. Then each of CHOICES is trained once for --choice-minutes,
+The teacher is V2 1.0 with published weights, fine-tuned once for each task for the minutes that TASKS states, and kept in
+--teachers; its own training is not part of an arm, all that it answers during an arm is. Then each of CHOICES is trained once for --choice-minutes,
 and each arm takes the one with the best selection score: the learning rate alone, or the teacher's settings too. Their
 rows hold the selection score alone: no choice may rest on the reported split. Equal wall time means something on an
 idle core only: a training waits until the machine's load is below --load, and is repeated where it had less than
@@ -35,21 +35,20 @@ HERE = Path(__file__).resolve().parent
 ROWS = HERE / "results" / "distill.jsonl"
 SHARED = Path(os.environ.get("MOBILENETS_SHARED", HERE.parents[1] / "shared"))
 
+PUBLISHED = "weights/tflite/mobilenet_v2_1.0_224_quant/mobilenet_v2_1.0_224_quant.tflite"
 TASKS: dict[str, dict[str, Any]] = {
     "cifar": {
         "data": "data/cifar10_jpg/cifar10_jpg.zip",
-        "common": {"resolution": 32, "total_stride": 16},
-        "student": {"model": "mobilenet_v1", "width": 0.25},
-        "teacher": {"model": "mobilenet_v1_full_conv", "width": 0.5, "precision": "bfloat16"},
-        "teacher_minutes": 12.0,
+        "student": {"model": "mobilenet_v1", "width": 0.25, "resolution": 32, "total_stride": 16},
+        "teacher": {"weights": PUBLISHED, "resolution": 64},
+        "teacher_minutes": 8.0,
         "minutes": 4.0,
     },
     "rps": {
         "data": "data/rps_hands",
-        "common": {"resolution": 128, "batch_size": 32},
-        "student": {"model": "mobilenet_v3_small", "width": 0.25},
-        "teacher": {"model": "mobilenet_v3_small"},
-        "teacher_minutes": 12.0,
+        "student": {"model": "mobilenet_v3_small", "width": 0.25, "resolution": 128, "batch_size": 32},
+        "teacher": {"weights": PUBLISHED, "resolution": 128},
+        "teacher_minutes": 6.0,
         "minutes": 4.0,
     },
 }
@@ -73,7 +72,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=[], metavar="cifar|rps")
     parser.add_argument("--minutes", type=float, help="for each arm, in place of the task's own")
     parser.add_argument("--teacher-minutes", type=float, help="in place of the task's own")
-    parser.add_argument("--choice-minutes", type=float, default=2.0, help="for each choice of settings")
+    parser.add_argument("--choice-minutes", type=float, default=1.0, help="for each choice of settings")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--teachers", type=Path, default=Path("runs/teachers"), help="folder that keeps the teachers")
     parser.add_argument("--load", type=float, default=2.2, help="load average below which a training begins")
@@ -116,7 +115,8 @@ def make_teacher(name: str, given: argparse.Namespace) -> str:
     run = given.teachers / f"{name}-{minutes:g}-minutes"
     key = {"task": name, "arm": "teacher", "seed": 100, "minutes": minutes, "threads": torch.get_num_threads()}
     if not find(key):
-        append(key | train_idle(task, task["teacher"], minutes, 100, run, given) | machine())
+        settings = task["teacher"] | {"weights": SHARED / task["teacher"]["weights"]}
+        append(key | train_idle(task, settings, minutes, 100, run, given) | machine())
     return str(run)
 
 
@@ -156,7 +156,6 @@ def train_idle(
         with tempfile.TemporaryDirectory() as cache:
             os.environ["MOBILENETS_CACHE"] = cache
             cpu, began = time.process_time(), time.perf_counter()
-            settings = task["common"] | settings
             result = train(SHARED / task["data"], out=run, minutes=minutes, seed=seed, restart=True, **settings)
             share = (time.process_time() - cpu) / (time.perf_counter() - began)
         if share >= given.share:
