@@ -20,7 +20,7 @@ API, FILES = "/api/2.0/mlflow/", "/api/2.0/mlflow-artifacts/artifacts/"
 class MlflowServer(ThreadingHTTPServer):
     """`runs` by id, each with `info`, `params`, `metrics` (key, value, step) in their order, and `files` by path.
 
-    `down`: every call is answered 503. `asked` are the calls that came.
+    `down`: every call is answered 503. `lost`: calls are done, and their answers lost. `asked` are the calls that came.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class MlflowServer(ThreadingHTTPServer):
         self.experiments: dict[str, str] = {}  # id by name
         self.runs: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
-        self.down = False
+        self.down = self.lost = False
 
     @property
     def address(self) -> str:
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.server.answer(call, given)
         if found is None:
             return self._send(404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{call}: no such thing"})
-        return self._send(200, found)
+        return self._send(503 if self.server.lost else 200, found)
 
     def _send(self, status: int, document: dict[str, Any]) -> None:
         data = json.dumps(document).encode()

@@ -25,7 +25,7 @@ _SETTINGS = {  # of the library, where the user has not set them: it phones home
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
@@ -60,12 +60,12 @@ class MlflowTracker:
                     f'track mlflow needs MLflow, and {missing} is not installed: pip install "mobilenets[mlflow]"'
                 ) from None
             except Exception as error:  # the library's own kinds, its database's and its HTTP client's
-                raise UserError(f"MLflow at {self.place} cannot be used: {_first_line(error)}") from None
+                raise UserError(f"MLflow at {self.place} cannot be used: {_reason(error)}") from None
         self.id = ""
         self.done = False
         self._unsent: list[dict[str, Any]] = []
         self._wait = self._until = 0  # epochs: between the last two attempts, and before which none is made
-        self._told = False
+        self._told = self._unsure = False
 
     def start(self, history: Sequence[dict[str, Any]]) -> None:
         """Begins the run, or goes on with it. Raises UserError where that cannot be done."""
@@ -73,7 +73,7 @@ class MlflowTracker:
             with _own_settings():
                 self._begin(history)
         except Exception as error:
-            raise UserError(f"MLflow at {self.place} cannot be used: {_first_line(error)}") from None
+            raise UserError(f"MLflow at {self.place} cannot be used: {_reason(error)}") from None
 
     def log(self, row: dict[str, Any]) -> None:
         """Sends an epoch; after a failure together with the next one, after two with the second next, and so on."""
@@ -147,8 +147,7 @@ class MlflowTracker:
             return
         self.client.update_run(self.id, status="RUNNING")
         self._parameters(found.data.params)
-        known = {metric.step for metric in self.client.get_metric_history(self.id, "train_loss")}
-        self._unsent = [row for row in history if row["epoch"] not in known]
+        self._unsent, self._unsure = list(history), True
         self._send()
 
     def _found(self) -> Any:
@@ -174,7 +173,11 @@ class MlflowTracker:
             self.client.log_batch(self.id, params=new[begin : begin + _PARAMETERS_AT_ONCE])
 
     def _send(self) -> None:
-        """Sends the epochs that are waiting."""
+        """Sends the epochs that are waiting and, where an answer was lost, did not arrive all the same."""
+        if self._unsure:
+            known = {metric.step for metric in self.client.get_metric_history(self.id, "train_loss")}
+            self._unsent = [row for row in self._unsent if row["epoch"] not in known]
+            self._unsure = False
         while self._unsent:
             rows = self._unsent[:_ROWS_AT_ONCE]
             self._metrics((name, value, row["epoch"]) for row in rows for name, value in epoch_metrics(row).items())
@@ -194,8 +197,8 @@ class MlflowTracker:
                 act()
         except Exception as error:  # whatever a server, a network or a disk does: the training is worth more
             if not self._told:
-                warn(f"MLflow at {self.place}: {_first_line(error)}; the training goes on, and tries again later")
-            self._told = True
+                warn(f"MLflow at {self.place}: {_reason(error)}; the training goes on, and tries again later")
+            self._told = self._unsure = True
             return False
         return True
 
@@ -222,7 +225,10 @@ def _without_password(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _first_line(error: Exception) -> str:
-    """The error's first line, shortened."""
+def _reason(error: Exception) -> str:
+    """The error in a few words: its first line, or that nobody answered, of which the library makes a paragraph."""
+    cause = error.__cause__ or error.__context__ or error
+    if type(cause).__module__.startswith(("requests", "urllib3")):
+        return f"it does not answer ({type(cause).__name__})"
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

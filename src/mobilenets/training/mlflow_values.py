@@ -16,7 +16,7 @@ _SCORES = ("top1", "top5", "precision", "recall", "f1", "loss", "images")
 
 
 def parameters(run: Path) -> dict[str, str]:
-    """The settings of a Run by name: `arguments.…` that were given, `recipe.…`, `data.…`, all of it; `model.…`.
+    """The settings of a Run by name: all that recipe.json states (`arguments.…`, `recipe.…`, `data.…`), and `model.…`.
 
     What was left out is no parameter, and the time at which the Run was begun is none.
     """
