@@ -4,13 +4,13 @@
     OMP_NUM_THREADS=1 python benchmarks/distill.py rps
     python benchmarks/distill.py --table                    # what was measured so far
 
-The teacher is V2 1.0 with published weights, fine-tuned once for each task for the minutes that TASKS states, and kept in
---teachers; its own training is not part of an arm, all that it answers during an arm is. Then each of CHOICES is trained once for --choice-minutes,
-and each arm takes the one with the best selection score: the learning rate alone, or the teacher's settings too. Their
-rows hold the selection score alone: no choice may rest on the reported split. Equal wall time means something on an
-idle core only: a training waits until the machine's load is below --load, and is repeated where it had less than
---share of its core. Rows are appended to benchmarks/results/distill.jsonl; what stands there is not run again, so an
-interrupted benchmark goes on.
+The teacher is V2 1.0 with published weights, fine-tuned once for each task for the minutes that TASKS states, and kept
+in --teachers; its own training is not part of an arm, all that it answers during an arm is. Then each of CHOICES is
+trained once for --choice-minutes, and each arm takes the one with the best selection score: the learning rate alone, or
+the teacher's settings too. Their rows hold the selection score alone: no choice may rest on the reported split. Equal
+wall time means something on an idle core only: a training waits until the machine's load is below --load, and is
+repeated where it had less than --share of its core. Rows are appended to benchmarks/results/distill.jsonl; what stands
+there is not run again, so an interrupted benchmark goes on.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import Any
 class FolderServer(http.server.ThreadingHTTPServer):
     """Serves `folder`; `ranges`: whether parts are sent; `faults`: what the next answers do ("500", "cut", "404")."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, folder: Path, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.folder = folder
         self.ranges = True
         self.faults: list[str] = []
@@ -26,7 +26,7 @@ class FolderServer(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     server: FolderServer
 
     def do_HEAD(self) -> None:

@@ -63,30 +63,40 @@ def expand(address: str) -> list[str]:
     return found
 
 
-def local_shards(address: str) -> list[Path]:
-    """The tar files of a local address: braces, a pattern, a folder, or one file; sorted where the order is not stated.
+def local_shards(address: str, suffix: str = ".tar") -> list[Path]:
+    """The files of a local address: braces, a pattern, a folder, or one file; sorted where the order is not stated.
 
     Raises UserError where one that is named is not there, or where nothing fits.
     """
     if os.path.isdir(address):
-        paths = [Path(entry.path) for entry in os.scandir(address) if is_shard_name(entry.name)]
-        below = [] if paths else glob.glob(os.path.join(glob.escape(address), "*", "*.tar"))
+        paths = [Path(entry.path) for entry in os.scandir(address) if is_shard_name(entry.name, suffix)]
+        below = [] if paths else glob.glob(os.path.join(glob.escape(address), "*", f"*{suffix}"))
         paths = sorted(paths or map(Path, below))
     elif any(c in address for c in "*?"):
         paths = sorted(map(Path, glob.glob(address)))
     else:
         paths = [Path(name) for name in expand(address)]
     if not paths:
-        raise UserError(f"{address}: no .tar file there")
+        raise UserError(f"{address}: no {suffix} file there")
     absent = next((path for path in paths if not path.is_file()), None)
     if absent is not None:
         raise UserError(f"{absent}: no such shard ({len(paths)} are named by {address})")
     return paths
 
 
-def is_shard_name(name: str) -> bool:
-    """Whether a file of this name is taken for a shard: a plain .tar, not hidden."""
-    return name.lower().endswith(".tar") and not name.startswith(".")
+def names_parquet(address: str) -> bool:
+    """Whether the address means parquet files that are read where they lie: by name, by a pattern, not by a folder.
+
+    >>> names_parquet("hf://datasets/someone/something/data/train-*.parquet")
+    True
+    """
+    parts = [part.partition("?")[0] if is_remote(part) else part for part in address.split("::")]
+    return all(part.lower().endswith(".parquet") for part in parts) and not os.path.isdir(address)
+
+
+def is_shard_name(name: str, suffix: str = ".tar") -> bool:
+    """Whether a file of this name is taken for a shard: of that suffix, not hidden."""
+    return name.lower().endswith(suffix) and not name.startswith(".")
 
 
 def _choices(inside: str, address: str) -> list[str]:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UserError
+from .addresses import address_of, names_parquet
 from .archives import is_archive_name, open_archive
 from .folders import read_folders
 from .huggingface import is_huggingface, open_huggingface
 from .lists import find_lists, read_lists
+from .parquet import open_parquet
 from .records import ClassLabel, Dataset, Files, Sample, is_image_name
 from .shards import is_shards, open_shards
 from .sources import FolderFiles
@@ -34,11 +36,14 @@ def open_dataset(path: str | os.PathLike[str], *, labels: str | None = None, str
     `labels` chooses among label columns: "coarse" of a list, the name of a column of a CSV. An archive is read where
     it lies. "rock_paper_scissors" and the other names of `mobilenets.data.public` are downloaded once, "hands" is
     rendered once, where no such path exists. Tar shards (WebDataset's form), on disk or behind an address, are read by
-    `mobilenets.data.shards`, Hugging Face data sets by `mobilenets.data.huggingface`.
+    `mobilenets.data.shards`, parquet files that are named by `mobilenets.data.parquet`, Hugging Face data sets by
+    `mobilenets.data.huggingface`.
 
     With `strict` (what training wants) a class without images, fewer than two classes, or a row whose file is absent
     is refused. Raises UserError, one line, for these and for whatever cannot be understood.
     """
+    if names_parquet(address_of(path)):
+        return open_parquet(path, labels=labels, strict=strict)
     if is_huggingface(path):
         dataset = open_huggingface(path, labels=labels)
         return _without_gaps(dataset) if strict else dataset

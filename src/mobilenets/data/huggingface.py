@@ -12,18 +12,17 @@ from ..errors import UserError
 from .addresses import address_of
 from .cache import cache_folder
 from .headers import HeaderError, read_header
+from .parquetindex import LABEL_COLUMNS, SUFFIXES
 from .records import SPLIT_ALIASES, ClassLabel, Dataset, Sample
 
 SCHEME = "hf://datasets/"
-_LABELS = ("label", "labels", "class", "fine_label", "cls")  # columns, the first that is there
-_SUFFIXES = {"jpeg": "jpg", "tiff": "tif", "pnm": "ppm"}
 
 
 def is_huggingface(path: str | os.PathLike[str]) -> bool:
     """Whether the path means such a data set: `hf://datasets/NAME`, a folder of `save_to_disk`, or one of parquet."""
     address = address_of(path)
     if address.startswith(SCHEME):
-        return ".tar" not in address and not address.endswith(".json")
+        return ".tar" not in address and not address.endswith((".json", ".parquet"))
     if not os.path.isdir(address):
         return False
     names = set(os.listdir(address))
@@ -163,7 +162,7 @@ def _label_column(address: str, part: Any, labels: str | None) -> str:
             raise UserError(f"{address}: no column {labels!r}; there are {', '.join(columns)}")
         return labels
     stated = [name for name, feature in part.features.items() if isinstance(feature, datasets.ClassLabel)]
-    named = [name for name in _LABELS if name in columns]
+    named = [name for name in LABEL_COLUMNS if name in columns]
     if len(stated) == 1 or named:
         return stated[0] if len(stated) == 1 else named[0]
     raise UserError(f"{address}: which column holds the class? --labels names it, of {', '.join(columns)}")
@@ -186,7 +185,7 @@ def _suffix(data: bytes) -> str:
         header = read_header(data)
     except HeaderError:
         header = None
-    return "png" if header is None else _SUFFIXES.get(header.format, header.format)
+    return "png" if header is None else SUFFIXES.get(header.format, header.format)
 
 
 def _first_line(error: Exception) -> str:

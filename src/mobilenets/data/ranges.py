@@ -162,20 +162,38 @@ class StoreFile:
     def __init__(self, address: str) -> None:
         self.address = address
         self._fs, self._path = file_system(address)
+        # a file that is opened for one part of it reads ahead by megabytes unless told not to
+        self._exact = {} if getattr(self._fs, "async_impl", False) else {"cache_type": "none"}
 
     def size(self) -> int:
         """Bytes of the file."""
-        return int(_persist(self.address, lambda: self._fs.info(self._path))["size"])
+        return int(self._info()["size"])
 
     def stamp(self) -> str:
         """Size, and the tag or time that the store states."""
-        info = _persist(self.address, lambda: self._fs.info(self._path))
+        info = self._info()
         known = (info.get(key) for key in ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created"))
         return f"{info['size']}-{next((value for value in known if value is not None), '')}"
 
     def read(self, start: int, end: int) -> bytes:
         """See `RangeFile`."""
-        return _persist(self.address, lambda: bytes(self._fs.cat_file(self._path, start=start, end=end)))
+        return _persist(
+            self.address,
+            lambda: bytes(of_store(self._fs.cat_file, self._path, start=start, end=end, **self._exact)),
+        )
+
+    def _info(self) -> dict[str, Any]:
+        return _persist(self.address, lambda: of_store(self._fs.info, self._path))
+
+
+def of_store(call: Callable[..., T], *given: Any, **settings: Any) -> T:
+    """What a file system's function returns. A store's client raises kinds of its own; they become ConnectionError."""
+    try:
+        return call(*given, **settings)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from None
 
 
 def file_system(address: str) -> tuple[Any, str]:

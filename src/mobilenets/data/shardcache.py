@@ -18,13 +18,13 @@ from ..console import progress, say
 from ..errors import UserError
 from .addresses import INDEX_NAME, expand, is_shard_name, local_shards
 from .cache import cache_folder
-from .ranges import RangeFile, ShardError, file_system, open_ranges
+from .ranges import RangeFile, ShardError, file_system, of_store, open_ranges
 from .records import SPLIT_ALIASES
 from .shardindex import NAMES_NAME, ROW, ROWS_NAME, Index, IndexWriter, Shard, read_index, write_index, writing_index
 from .shardlabels import Label, class_labels, label_in
 from .tarscan import scan_samples
 
-_AT_ONCE = 8  # shards that are scanned, or asked for their size, side by side
+AT_ONCE = 8  # shards that are scanned, or asked for their size, side by side
 _PIECE = 8 * 2**20
 
 _Found = tuple[str, int, int, Label | None]  # name in the shard, offset, size, label
@@ -35,17 +35,15 @@ def scanned_index(address: str, remote: bool, labels: str | None) -> tuple[Index
 
     The entry belongs to the shards' addresses, sizes and times (tags, for a server): changed shards are scanned again.
     """
-    addresses = _remote_shards(address) if remote else [str(path) for path in local_shards(address)]
+    addresses = shard_addresses(address, remote, ".tar")
     files = [open_ranges(shard) for shard in addresses]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        stamps = list(pool.map(lambda file: file.stamp(), files))
     places = addresses if remote else [os.path.abspath(shard) for shard in addresses]
-    key = hashlib.sha256(json.dumps([1, places, stamps, labels]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([1, places, stamps_of(files), labels]).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         _scan(folder, address, files, labels)
 
-    return read_index(_kept(key, make)), addresses
+    return read_index(kept(key, make)), addresses
 
 
 def fetched_index(folder: str) -> Index:
@@ -69,10 +67,10 @@ def fetched_index(folder: str) -> Index:
         for name, sha256 in hashes.items():
             _fetch(open_ranges(f"{folder}/{name}"), target / name, sha256)
 
-    return read_index(_kept(key, make))
+    return read_index(kept(key, make))
 
 
-def _kept(key: str, make: Callable[[Path], None]) -> Path:
+def kept(key: str, make: Callable[[Path], None]) -> Path:
     """The folder of the cache under that key, made in full by `make` before it appears there."""
     target = cache_folder() / "shards" / key
     if target.is_dir():
@@ -104,18 +102,36 @@ def _fetch(file: RangeFile, target: Path, sha256: str) -> None:
         raise ShardError(f"{file.address}: does not fit its {INDEX_NAME} (its SHA-256 differs); was it copied in part?")
 
 
-def _remote_shards(address: str) -> list[str]:
-    """The addresses of remote shards; "*" and "?" where fsspec can list."""
+def stamps_of(files: Sequence[RangeFile]) -> list[str]:
+    """What changes when one of the files does."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda file: file.stamp(), files))
+
+
+def shard_addresses(address: str, remote: bool, suffix: str) -> list[str]:
+    """The files of that suffix that an address names; remote ones by "*" and "?" where fsspec can list.
+
+    Raises UserError for one that is no such file, and where there is none.
+    """
+    if not remote:
+        return [str(path) for path in local_shards(address, suffix)]
     if not any(c in address for c in "*?") or address.lower().startswith("http"):
         found = expand(address)
-        bad = next((shard for shard in found if not is_shard_name(shard.split("?")[0].rsplit("/", 1)[-1])), None)
+        bad = next((file for file in found if not is_shard_name(file.split("?")[0].rsplit("/", 1)[-1], suffix)), None)
         if bad is not None:
-            raise UserError(f"{bad}: no shard; the address of a .tar is expected")
+            raise UserError(f"{bad}: no shard; the address of a {suffix} is expected")
         return found
     fs, path = file_system(address)
-    found = [fs.unstrip_protocol(name) for name in sorted(fs.glob(path)) if is_shard_name(name.rsplit("/", 1)[-1])]
+    try:
+        scheme = address.partition("://")[0]
+        listed = [f"{scheme}://{name.lstrip('/')}" for name in sorted(of_store(fs.glob, path))]
+    except FileNotFoundError:
+        listed = []
+    except OSError as error:
+        raise UserError(f"{address}: cannot be listed ({str(error).strip().splitlines()[0][:200]})") from None
+    found = [file for file in listed if is_shard_name(file.rsplit("/", 1)[-1], suffix)]
     if not found:
-        raise UserError(f"{address}: no .tar file there")
+        raise UserError(f"{address}: no {suffix} file there")
     return found
 
 
@@ -132,11 +148,11 @@ def split_of_shard(address: str) -> str | None:
 def _scan(folder: Path, address: str, files: Sequence[RangeFile], labels: str | None) -> None:
     """Writes the index of the shards into the folder. Raises UserError where they hold no labelled image."""
     say(f"{address}: no index; reading through {len(files)} shards once")
-    splits = _splits([file.address for file in files])
+    splits = splits_of([file.address for file in files])
     values: dict[Label, int] = {}  # labels in the order of their appearance
     shards: list[Shard] = []
     faults: list[str] = []
-    with writing_index(folder) as writer, ThreadPoolExecutor(_AT_ONCE) as pool, progress() as bar:
+    with writing_index(folder) as writer, ThreadPoolExecutor(AT_ONCE) as pool, progress() as bar:
         task = bar.add_task("reading shards", total=len(files), note="")
         for number, (samples, size) in enumerate(_scanned(files, labels, pool)):
             file, split = files[number], splits[number]
@@ -149,7 +165,7 @@ def _scan(folder: Path, address: str, files: Sequence[RangeFile], labels: str | 
             f"{address}: {len(files)} shards without any labelled image ({', '.join(faults[:2]) or 'empty'})"
         )
     classes, place = class_labels(address, list(values), images)
-    _number(folder, np.array(place, np.uint32))
+    number_labels(folder, place)
     notes = [f"{len(files)} shards of {images} images without an index; their headers were read once"]
     more: dict[str, Any] = {}
     if faults:
@@ -172,8 +188,8 @@ def _scanned(
                 found.append((image.name, image.offset, image.size, label_in(where, sample.labels, labels)))
         return found, file.size()
 
-    for begin in range(0, len(files), _AT_ONCE):
-        yield from pool.map(scan, files[begin : begin + _AT_ONCE])
+    for begin in range(0, len(files), AT_ONCE):
+        yield from pool.map(scan, files[begin : begin + AT_ONCE])
 
 
 def _add(
@@ -197,15 +213,15 @@ def _add(
     return kept
 
 
-def _number(folder: Path, place: np.ndarray) -> None:
+def number_labels(folder: Path, place: Sequence[int]) -> None:
     """Turns labels numbered as they appeared into places among the classes, and numbers the rows."""
     rows = np.memmap(folder / ROWS_NAME, ROW, "r+")
-    rows["label"] = place[rows["label"]]
+    rows["label"] = np.array(place, np.uint32)[rows["label"]]
     rows["place"] = np.arange(len(rows))
     rows.flush()
 
 
-def _splits(addresses: Sequence[str]) -> list[str | None]:
+def splits_of(addresses: Sequence[str]) -> list[str | None]:
     """The split of each shard; none at all where some name states none."""
     found = [split_of_shard(address) for address in addresses]
     return found if None not in found else [None] * len(found)

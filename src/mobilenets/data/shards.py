@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
 from .addresses import INDEX_NAME, STATE_NAME, address_of, is_remote, is_shard_name, names_shards
-from .ranges import Blocks, RangeFile, ShardError, open_ranges
+from .ranges import RangeFile, ShardError, open_ranges
 from .records import SPLITS, Dataset, Sample, is_image_name
 from .shardcache import fetched_index, scanned_index
+from .shardfiles import ShardFiles
 from .shardindex import Index, ShardSample, ShardSamples, read_index
-from .tarscan import TAR_BLOCK, scan_samples
+from .tarscan import scan_samples
 
 
 @dataclass(frozen=True)
@@ -54,68 +54,6 @@ class ShardDataset(Dataset):
         if isinstance(sample, ShardSample):
             return self.shard_files.read_row(sample.row)
         return self.files.read(sample.name)
-
-
-class ShardFiles:
-    """The images of a set of shards as `records.Files`; small remote reads go through blocks that are kept."""
-
-    folders: tuple[str, ...] = ()
-
-    def __init__(self, index: Index, files: Sequence[RangeFile], *, remote: bool) -> None:
-        self.index = index
-        self.ranges = tuple(files)
-        self.remote = remote
-        self._blocks = Blocks() if remote else None
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The images' names, sorted. Made when asked for: they take memory, which training on shards does not need."""
-        return tuple(sorted(self._rows_by_name))
-
-    @cached_property
-    def _rows_by_name(self) -> dict[str, int]:
-        return {self.index.name(row): row for row in range(len(self.index.rows))}
-
-    def read(self, name: str) -> bytes:
-        """The image of that name. Raises OSError when it cannot be read."""
-        if name not in self._rows_by_name:
-            raise FileNotFoundError(f"{self.index.folder}: no image {name} in the shards")
-        return self.read_row(self._rows_by_name[name])
-
-    def size(self, name: str) -> int:
-        """Bytes of the image."""
-        return int(self.index.rows["size"][self._rows_by_name[name]])
-
-    def read_row(self, row: int) -> bytes:
-        """The image in that row of the index."""
-        values = self.index.rows[row]
-        file = self.ranges[int(values["shard"])]
-        offset, size = int(values["offset"]), int(values["size"])
-        begin, end = offset - TAR_BLOCK, offset + size
-        data = file.read(begin, end) if self._blocks is None else self._blocks.read(file, begin, end)
-        return image_in(data, 0, size, file.address)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.index, tuple(file.address for file in self.ranges), self.remote)
-
-
-def image_in(data: bytes, begin: int, size: int, shard: str) -> bytes:
-    """The image of `size` bytes that follows the tar header at `begin` of `data`, a part of `shard`.
-
-    Raises ShardError where the part ends too early, or where no header of that size stands there: the shard was cut or
-    changed after it was indexed.
-    """
-    body = begin + TAR_BLOCK
-    if len(data) < body + size:
-        raise ShardError(f"{shard}: breaks off; it was cut after it was indexed")
-    stated = data[begin + 124 : begin + 136]  # the size in octal digits (ustar); above 8 GiB in binary
-    if stated.rstrip(b" \0").lstrip(b" 0") != b"%o" % size and (size or stated.strip(b" 0\0")):
-        raise ShardError(f"{shard}: changed after it was indexed: another file stands where an image is expected")
-    return data[body : body + size]
-
-
-def _reopen(index: Index, addresses: Sequence[str], remote: bool) -> ShardFiles:
-    return ShardFiles(index, [open_ranges(address) for address in addresses], remote=remote)
 
 
 def is_shards(path: str | os.PathLike[str]) -> bool:
@@ -158,8 +96,13 @@ def open_shards(path: str | os.PathLike[str], *, labels: str | None = None, stri
     files = [open_ranges(shard) for shard in addresses]
     if not remote and "plan" in index.document:
         _check_sizes(index, files)
+    return dataset_of(address, index, ShardFiles(index, files, remote=remote), strict=strict)
+
+
+def dataset_of(address: str, index: Index, files: ShardFiles, *, strict: bool) -> ShardDataset:
+    """The dataset of an index: its own order where it is local, that of the files where it is remote."""
     rows = np.arange(len(index.rows), dtype=np.uint32)
-    if not remote:
+    if not files.remote:
         order = np.empty_like(rows)
         order[index.rows["place"]] = rows
         rows = order
@@ -173,7 +116,7 @@ def open_shards(path: str | os.PathLike[str], *, labels: str | None = None, stri
         form="shards",
         classes=index.classes,
         samples=samples,
-        files=ShardFiles(index, files, remote=remote),
+        files=files,
         notes=tuple(index.document["notes"]),
         empty=empty,
         mark=index.document["fingerprint"],
@@ -221,5 +164,5 @@ def _check_whole(address: str, index: Index, counts: np.ndarray) -> None:
 
 
 def is_streamed(dataset: Dataset) -> bool:
-    """Whether training reads the dataset as a stream: its images lie in shards on another machine."""
-    return isinstance(dataset, ShardDataset) and dataset.shard_files.remote
+    """Whether training reads the dataset as a stream: its images lie in shards on another machine, or in row groups."""
+    return isinstance(dataset, ShardDataset) and dataset.shard_files.streamed

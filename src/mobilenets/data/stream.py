@@ -15,11 +15,7 @@ from .loader import Batch, Images, Loader, ahead
 from .shardindex import ShardSamples
 from .shards import ShardDataset
 from .streambuffer import StreamBuffer
-from .streamorder import WINDOW_BYTES, EpochOrder, plan_order
-from .tarscan import TAR_BLOCK
-
-_AHEAD = 1.5  # windows of encoded bytes that are held: the one in use, which empties, and the next, which fills
-_OVERHEAD = 4 * TAR_BLOCK  # of an image in a shard: two headers, a label, what fills up the last block
+from .streamorder import WINDOW_BYTES, EpochOrder
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,7 @@ class StreamLoader(Loader):
         self.rows = np.sort(images.samples.chosen)  # as they lie in the shards
         self.places = np.arange(self.batch_size) if places is None else places
         self.window_bytes = window_bytes
-        mean = float(self.dataset.index.rows["size"][self.rows].mean()) + _OVERHEAD
-        self.order = plan_order(len(images), mean, self.batch_size, seed, window_bytes=window_bytes)
+        self.order = self.dataset.shard_files.order(self.rows, self.batch_size, seed, window_bytes)
         self.most_held = 0  # encoded bytes that the epoch that ended last held at most
 
     @property
@@ -81,7 +76,8 @@ class StreamLoader(Loader):
         What lies before `start` is neither fetched nor decoded, but for runs of images that are needed later too.
         Raises ShardError naming a shard that cannot be read, UserError naming an image that cannot be decoded.
         """
-        buffer = StreamBuffer(self.dataset.shard_files, round(_AHEAD * self.window_bytes))
+        files = self.dataset.shard_files
+        buffer = StreamBuffer(files, files.most_held(self.window_bytes))
         try:
             steps = self._steps(self.order.epoch(number), start, buffer)
             yield from ahead(lambda step: self._stream_batch(number, step, buffer), steps, self.threads)
@@ -96,7 +92,7 @@ class StreamLoader(Loader):
         owned = np.zeros((order.lanes, order.per_lane), bool)
         owned[lanes, slots] = True
         end = self.steps * order.per_lane
-        told = start * order.per_lane // order.window_places  # the first window that the buffer does not know of
+        told = epoch.first_window(start * order.per_lane)  # the first window that the buffer does not know of
         for step in range(start, self.steps):
             places = step * order.per_lane + slots
             while told * order.window_places < end and told <= int(places.max()) // order.window_places + 1:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from .shardindex import Index
-from .shards import ShardFiles, image_in
-from .tarscan import TAR_BLOCK
+from .shardfiles import ShardFiles
 
 FETCHERS = 4  # requests side by side
 _Images = dict[int, bytes]  # row of the index -> encoded image
@@ -20,7 +17,8 @@ _Images = dict[int, bytes]  # row of the index -> encoded image
 class StreamBuffer:
     """What was fetched and not yet taken. `limit` bounds it in bytes, but for runs that somebody waits for.
 
-    `held` counts the encoded bytes of images that are fetched or being fetched, `most` is the largest that `held` was.
+    `held` counts the encoded bytes of images that are fetched or being fetched, as the index has them, `most` is the
+    largest that `held` was.
     """
 
     def __init__(self, files: ShardFiles, limit: int) -> None:
@@ -49,13 +47,13 @@ class StreamBuffer:
                 self.most = max(self.most, self.held)
             self._waiting.popleft()
             self._left[run] = len(rows)
-            self._runs[run] = self._pool.submit(self._read, rows)
+            self._runs[run] = self._pool.submit(self.files.read_rows, rows)
 
     def take(self, run: int, row: int) -> bytes:
         """The encoded image of a row that was wanted in that run; waits for it. Raises ShardError naming the shard."""
         image = self._runs[run].result().pop(row)
         with self._lock:
-            self.held -= len(image)
+            self.held -= int(self._sizes[row])
             self._left[run] -= 1
             if not self._left[run]:
                 del self._left[run], self._runs[run]
@@ -64,23 +62,3 @@ class StreamBuffer:
     def close(self) -> None:
         """Ends the requests that have not begun, and waits for those that have."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _read(self, rows: np.ndarray) -> _Images:
-        found: _Images = {}
-        for part in _stretches(self.files.index, rows):
-            values = self.files.index.rows[part]
-            file = self.files.ranges[int(values["shard"][0])]
-            begin = int(values["offset"][0]) - TAR_BLOCK
-            end = int(values["offset"][-1]) + int(values["size"][-1])
-            data = file.read(begin, end)
-            for row, offset, size in zip(part.tolist(), values["offset"].tolist(), values["size"].tolist()):
-                found[row] = image_in(data, offset - TAR_BLOCK - begin, size, file.address)
-        return found
-
-
-def _stretches(index: Index, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows, cut where the shard changes or the order turns back: each part is one stretch of bytes of one shard."""
-    cuts = np.flatnonzero(
-        (np.diff(index.rows["shard"][rows].astype(np.int64)) != 0) | (np.diff(rows.astype(np.int64)) < 0)
-    )
-    yield from np.split(rows, cuts + 1)

@@ -13,6 +13,7 @@ the same whatever the number of processes.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,20 +26,14 @@ LANES = 8
 _RUNS_OF_LANE = 16  # at least; runs of few images are made shorter for it
 
 
-@dataclass(frozen=True)
-class StreamOrder:
-    """The order of every epoch over `images` images in batches of `batch`.
-
-    `lanes` lanes of `runs` runs of `run` images, of which `window` runs at a time are shuffled together.
-    """
+@dataclass(frozen=True, eq=False)
+class Order(ABC):
+    """The order of every epoch over `images` images in batches of `batch`, dealt to `lanes` lanes."""
 
     images: int
     seed: int
     batch: int
     lanes: int
-    run: int
-    runs: int
-    window: int
 
     @property
     def per_lane(self) -> int:
@@ -46,14 +41,18 @@ class StreamOrder:
         return self.batch // self.lanes
 
     @property
+    @abstractmethod
     def steps(self) -> int:
-        """Batches of an epoch; what is left over (less than a run for each lane, and a batch) differs in each epoch."""
-        return self.runs * self.run // self.per_lane
+        """Batches of an epoch; what is left over differs in each epoch."""
 
     @property
+    @abstractmethod
     def window_places(self) -> int:
-        """Images of a lane that are shuffled together."""
-        return self.window * self.run
+        """Images of a lane that are shuffled together, or about as many."""
+
+    @abstractmethod
+    def epoch(self, number: int) -> EpochOrder:
+        """The order of one epoch."""
 
     def lane_places(self) -> tuple[np.ndarray, np.ndarray]:
         """(lane, which of the lane's images of this batch) of every place of a batch, each int (batch,)."""
@@ -65,10 +64,65 @@ class StreamOrder:
         lane, slot = np.divmod(front, half // self.lanes)
         return lane, np.where(place < half, slot, quarter + slot)
 
-    def epoch(self, number: int) -> EpochOrder:
-        """The order of one epoch."""
+
+class EpochOrder(ABC):
+    """One epoch of an order. Places are counted in each lane; runs by window, then by lane, as they are needed."""
+
+    plan: Order
+
+    @abstractmethod
+    def locate(self, lanes: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(run, image of that run), each int (N,), that stand at those places of those lanes."""
+
+    @abstractmethod
+    def images_of(self, run: int, images: np.ndarray) -> np.ndarray:
+        """Which of all images, as they lie in the files, those images of a run are."""
+
+    @abstractmethod
+    def extent(self, window: int, lane: int) -> tuple[int, int]:
+        """The places of a lane that a window holds, from the first to before the second."""
+
+    def first_window(self, place: int) -> int:
+        """The first window that any lane needs from that place on."""
+        return place // self.plan.window_places
+
+    def needs(self, window: int, owned: np.ndarray, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(run, its images that are needed, ascending) of a window, run by run.
+
+        Needed are the places from `begin` to before `end` of each lane, where bool `owned` (lanes, per_lane) says so.
+        """
+        plan = self.plan
+        for lane in range(plan.lanes):
+            first, last = self.extent(window, lane)
+            places = np.arange(max(begin, first), min(end, last))
+            mine = places[owned[lane, places % plan.per_lane]]
+            run, image = self.locate(np.full(len(mine), lane), mine)
+            for number in np.unique(run).tolist():
+                yield number, np.sort(image[run == number])
+
+
+@dataclass(frozen=True, eq=False)
+class StreamOrder(Order):
+    """Lanes of `runs` runs of `run` images each, of which `window` runs at a time are shuffled together."""
+
+    run: int
+    runs: int
+    window: int
+
+    @property
+    def steps(self) -> int:
+        """See `Order`; left over is less than a run for each lane, and a batch."""
+        return self.runs * self.run // self.per_lane
+
+    @property
+    def window_places(self) -> int:
+        """See `Order`."""
+        return self.window * self.run
+
+    def epoch(self, number: int) -> EpochOfRuns:
+        """See `Order`."""
         rng = np.random.default_rng((self.seed, number, 3))
-        return EpochOrder(self, number, int(rng.integers(self.images)), rng.permutation(self.images // self.run))
+        return EpochOfRuns(self, number, int(rng.integers(self.images)), rng.permutation(self.images // self.run))
 
 
 def plan_order(
@@ -85,8 +139,8 @@ def plan_order(
     return StreamOrder(images, seed, batch, lanes, run, images // (run * lanes), window)
 
 
-@dataclass(frozen=True)
-class EpochOrder:
+@dataclass(frozen=True, eq=False)
+class EpochOfRuns(EpochOrder):
     """One epoch: where its runs begin, and how they are shuffled."""
 
     plan: StreamOrder
@@ -95,10 +149,7 @@ class EpochOrder:
     shuffled: np.ndarray  # (images // run,)
 
     def locate(self, lanes: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(run, image of that run), each int (N,), that stand at those places of those lanes.
-
-        Runs are numbered by window, then by lane, then within the lane: as they are needed.
-        """
+        """See `EpochOrder`."""
         plan = self.plan
         run, image = np.empty(len(lanes), np.int64), np.empty(len(lanes), np.int64)
         windows = places // plan.window_places
@@ -110,22 +161,12 @@ class EpochOrder:
                 run[here] = window * plan.window * plan.lanes + lane * self._runs_in(window) + within
         return run, image
 
-    def needs(self, window: int, owned: np.ndarray, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(run, its images that are needed, ascending) of a window, run by run.
-
-        Needed are the places from `begin` to before `end` of each lane, where bool `owned` (lanes, per_lane) says so.
-        """
-        plan = self.plan
-        first = window * plan.window_places
-        places = np.arange(max(begin, first), min(end, first + plan.window_places))
-        for lane in range(plan.lanes):
-            mine = places[owned[lane, places % plan.per_lane]]
-            run, image = self.locate(np.full(len(mine), lane), mine)
-            for number in np.unique(run).tolist():
-                yield number, np.sort(image[run == number])
+    def extent(self, window: int, lane: int) -> tuple[int, int]:
+        """See `EpochOrder`."""
+        return window * self.plan.window_places, (window + 1) * self.plan.window_places
 
     def images_of(self, run: int, images: np.ndarray) -> np.ndarray:
-        """Which of all images, as they lie in the shards, those images of a run are; runs go round the end."""
+        """See `EpochOrder`; runs go round the end."""
         plan = self.plan
         window, within = divmod(run, plan.window * plan.lanes)
         lane, at = divmod(within, self._runs_in(window))
@@ -137,9 +178,10 @@ class EpochOrder:
         return min(self.plan.window, self.plan.runs - window * self.plan.window)
 
     def _mixed(self, window: int, lane: int) -> np.ndarray:
-        return _permutation(self.plan.seed, self.number, window, lane, self._runs_in(window) * self.plan.run)
+        return permutation(self.plan.seed, self.number, window, lane, self._runs_in(window) * self.plan.run)
 
 
 @lru_cache(maxsize=4 * LANES)
-def _permutation(seed: int, epoch: int, window: int, lane: int, count: int) -> np.ndarray:
+def permutation(seed: int, epoch: int, window: int, lane: int, count: int) -> np.ndarray:
+    """int (count,): how the images of a lane's window are shuffled."""
     return np.random.default_rng((seed, epoch, 4, window, lane)).permutation(count)
