@@ -1,6 +1,6 @@
 """Draws docs/images/activations.png: ReLU, ReLU6, swish and hard-swish, and their gates (V3 paper, figure 6).
 
-    python docs/figures/activations.py
+python docs/figures/activations.py
 """
 
 from __future__ import annotations

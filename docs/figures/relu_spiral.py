@@ -1,6 +1,6 @@
 """Draws docs/images/relu-spiral.png: what ReLU does to a curve in few and in many dimensions (V2 paper, figure 1).
 
-    python docs/figures/relu_spiral.py
+python docs/figures/relu_spiral.py
 """
 
 from __future__ import annotations
