@@ -31,7 +31,10 @@ def outcome(folder: Path, design: Design, plan: Plan, rows: list[dict[str, Any]]
     claims = [_claim(design, claim, hits) for claim in design.claims]
     by_cell = {row["cell"]: [r for r in rows if r["cell"] == row["cell"]] for row in rows}
     seeds = sorted({row["seed"] for row in rows})
-    drawn = draw(design, cells, folder)
+    how = (
+        f"{_passes(plan)}, {_many(len(seeds), 'seed')}; bars: 95 % over {rows[0]['images']:,} {rows[0]['split']} images"
+    )
+    drawn = draw(design, cells, how, folder)
     return {
         "experiment": design.name,
         "title": design.title,
@@ -110,11 +113,18 @@ def _price(cells: list[dict[str, Any]]) -> list[str]:
 
 def _limits(plan: Plan, seeds: list[int]) -> list[str]:
     """What this run of the experiment cannot say."""
-    passes = f"{plan.epochs} pass{'es' if plan.epochs > 1 else ''}"
     notes = [
-        f"every network made {passes} over the images under the same schedule; the paper's were trained on ImageNet "
-        "until they gained no more, so small and large ones may stand closer together there, or in another order"
+        f"every network made {_passes(plan)} over the images under the same schedule; the paper's were trained on "
+        "ImageNet until they gained no more, so there small and large ones may stand closer, or the other way round"
     ]
     if len(seeds) == 1:
         notes.append("one seed: margins are over images alone, and what another seed would give is not known")
     return notes
+
+
+def _passes(plan: Plan) -> str:
+    return _many(plan.epochs, "pass", "es")
+
+
+def _many(count: int, word: str, ending: str = "s") -> str:
+    return f"{count} {word}{ending if count > 1 else ''}"

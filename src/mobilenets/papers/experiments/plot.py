@@ -14,8 +14,8 @@ FORMS = ("png", "svg")
 BESIDE = 0.96  # where the dots of the seeds stand, times the network's multiply-adds
 
 
-def draw(design: Design, cells: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Writes plot.png and plot.svg into the folder and returns their paths.
+def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) -> list[Path]:
+    """Writes plot.png and plot.svg into the folder and returns their paths. `how`, one line, stands below the title.
 
     One line for each α (a point for each network, where there is but one input), bars of 95 % over images, a small dot
     for each seed. Says in one line that matplotlib is missing, and returns nothing.
@@ -60,7 +60,7 @@ def draw(design: Design, cells: list[dict[str, Any]], folder: Path) -> list[Path
     axes.margins(x=0.12)
     axes.set_xlabel("multiply-adds, millions (log scale)")
     axes.set_ylabel("top-1, %")
-    axes.set_title(f"{design.name}: {design.title}", loc="left", fontsize=10)
+    axes.set_title(f"{design.name}: {design.title}\n{how}", loc="left", fontsize=10)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best")
