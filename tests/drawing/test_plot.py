@@ -148,6 +148,12 @@ def test_what_a_block_shows() -> None:
     assert f"{macs:,} MACs" in tooltip
 
 
+def test_a_depthwise_layer_that_multiplies_channels_says_so() -> None:
+    root = parsed(create_spec("mobilenet_v1", channels_per_input=8))
+    words = [text.what for text in texts(groups(root, "row")[2])]
+    assert words == ["2", "separable", "dw 3×3 s2, 512", "1×1, 128"]
+
+
 def test_the_variants_of_v4_by_their_names() -> None:
     root = parsed(create_spec("mobilenet_v4_hybrid_medium"))
     kinds = {row.get("class", "").split()[1] for row in groups(root, "row")}
