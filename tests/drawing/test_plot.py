@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
@@ -34,7 +35,11 @@ def parsed(spec: Spec, detail: str = "blocks") -> ElementTree.Element:
 @pytest.mark.parametrize("detail", DETAILS)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_overlaps_and_nothing_leaves_its_box(name: str, detail: str) -> None:
-    root = parsed(create_spec(name), detail)
+    check_geometry(parsed(create_spec(name), detail))
+
+
+def check_geometry(root: ElementTree.Element) -> None:
+    """Fails where two texts overlap, or anything leaves its chip, box or page."""
     assert root.tag == f"{SVG}svg"
     page = replace(area_of_rect(root[2]), what="page")
     assert (page.left, page.top) == (0, 0)
@@ -56,6 +61,21 @@ def test_nothing_overlaps_and_nothing_leaves_its_box(name: str, detail: str) -> 
         (words,) = texts(chip)
         assert words.inside(outline)
         assert not any(words.overlaps(strip) for strip in strips)
+
+
+@pytest.mark.parametrize("detail", DETAILS)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("mobilenet_v1", {"channels_per_input": 8, "total_stride": 1, "resolution": 32, "in_channels": 1}),
+        ("mobilenet_v2", {"width": 0.0625, "activation": "leaky_relu", "classes": 0}),
+        ("mobilenet_v3_large", {"output_stride": 8, "classes": 21843, "background": True, "resolution": 1024}),
+        ("mobilenet_v3_small", {"activation": "identity", "profile": "authors", "padding": "same"}),
+        ("mobilenet_v4_hybrid_medium", {"width": 1.37, "output_stride": 8, "resolution": 97}),
+    ],
+)
+def test_any_settings_draw(name: str, settings: dict[str, Any], detail: str) -> None:
+    check_geometry(parsed(create_spec(name, **settings), detail))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,6 +148,12 @@ def test_what_a_block_shows() -> None:
     assert f"{macs:,} MACs" in tooltip
 
 
+def test_a_depthwise_layer_that_multiplies_channels_says_so() -> None:
+    root = parsed(create_spec("mobilenet_v1", channels_per_input=8))
+    words = [text.what for text in texts(groups(root, "row")[2])]
+    assert words == ["2", "separable", "dw 3×3 s2, 512", "1×1, 128"]
+
+
 def test_the_variants_of_v4_by_their_names() -> None:
     root = parsed(create_spec("mobilenet_v4_hybrid_medium"))
     kinds = {row.get("class", "").split()[1] for row in groups(root, "row")}
@@ -175,7 +201,7 @@ def test_the_png_is_the_same_picture(tmp_path: Path) -> None:
 
 
 def test_any_name_and_any_network(tmp_path: Path) -> None:
-    wild = 'a "<b> & \x00\ud800 $x_1$ \n' + "é" * 200
+    wild = 'a "<b> & \x00\ud800 $x_1$ \n字' + "é" * 200
     spec = replace(create_spec("mobilenet_v1_025", classes=0, in_channels=17, resolution=33), name=wild)
     root = parsed(spec)
     (title,) = [text for text in texts(root) if text.what.startswith("a ")]

@@ -60,7 +60,7 @@ def block_chips(spec: Spec, ops: Sequence[Op]) -> tuple[Chip, ...]:
 
 def layer_chip(spec: Spec, op: Op) -> Chip:
     """The chip of one operation on a row of its own."""
-    return Chip(words(op, _dilation(spec, op)), acts=activation_after(spec, op), tooltip=describe(op))
+    return Chip(_words(spec, op), acts=activation_after(spec, op), tooltip=describe(op))
 
 
 def part_of(op: Op) -> str:
@@ -89,9 +89,13 @@ def words(op: Op, dilation: int = 1) -> str:
     return {"pool": "avg pool", "norm": "norm", "add": "+", "scale": "×"}[op.kind]
 
 
-def _dilation(spec: Spec, op: Op) -> int:
-    """Of the operation's kernel; the layers that shrink keys and values have none."""
-    return spec.blocks[op.block].dilation if op.block >= 0 and not part_of(op).endswith("_down") else 1
+def _words(spec: Spec, op: Op) -> str:
+    """`words`, with the block's dilation, and with the channels of a depthwise layer that multiplies them (V1)."""
+    block = spec.blocks[op.block] if op.block >= 0 else None
+    if block is None or part_of(op).endswith("_down"):  # what shrinks keys and values is not dilated
+        return words(op)
+    multiplied = block.kind == "separable" and op.kind == "depthwise" and block.c_mid != block.c_in
+    return words(op, block.dilation) + (f", {block.c_mid}" if multiplied else "")
 
 
 def describe(op: Op) -> str:
@@ -142,7 +146,7 @@ def _chip(spec: Spec, part: str, ops: list[Op]) -> Chip:
     slot = _PART_SLOTS.get(part, "") if block is not None else ""
     if first.kind in ("conv", "pointwise") and block is not None and block.kind in ("conv", "fused"):
         slot = "spatial" if first.kernel > 1 else "project"
-    return Chip(words(first, _dilation(spec, first)), slot, "", acts, about)
+    return Chip(_words(spec, first), slot, "", acts, about)
 
 
 def _attention_words(block: Block, part: str, op: Op) -> str:

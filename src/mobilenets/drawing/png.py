@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
@@ -36,7 +37,9 @@ def to_png(picture: Picture) -> bytes:
     for order, item in enumerate(flat(picture.items)):
         _draw(axes, item, order)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI * scale, metadata={"Software": None, "Title": picture.title})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in another script: drawn as boxes
+        figure.savefig(file, format="png", dpi=_DPI * scale, metadata={"Software": None, "Title": picture.title})
     return file.getvalue()
 
 
