@@ -1,0 +1,54 @@
+"""The figures of README.md are those of benchmarks/results."""
+
+from __future__ import annotations
+
+import json
+import re
+from statistics import mean
+
+import pytest
+from markdown_pages import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def rows(name: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (ROOT / "benchmarks" / "results" / name).read_text().splitlines()]
+
+
+def row_of_the_table(begin: str) -> str:
+    found = re.search(rf"^\| {re.escape(begin)}.*$", TEXT, re.MULTILINE)
+    assert found is not None, begin
+    return found[0]
+
+
+def test_the_training_step() -> None:
+    latest = {row["network"]: row["ratio_to_timm_best"][1] for row in rows("train_step.jsonl")}  # type: ignore[index]
+    ratios = [latest[name] for name in ("v1", "v2", "v3_large", "v4_conv_small")]
+    assert " / ".join(f"{ratio:.2f}" for ratio in ratios) in row_of_the_table("a training step of V1 / V2 / V3-Large")
+
+
+def test_the_loader() -> None:
+    (row,) = [row for row in rows("loader.jsonl") if row["size"] == 224 and row["threads"] == 1]
+    ratios = row["ratios"]
+    assert isinstance(ratios, dict)
+    shown = f"{ratios['cold/pillow']['median']:.1f} / {ratios['warm/pillow']['median']:.1f} times as fast"
+    assert shown in row_of_the_table("the loader on 512-px JPEGs")
+
+
+@pytest.mark.parametrize("arm", ["ours", "timm"])
+def test_from_scratch_against_timm(arm: str) -> None:
+    scores = [row["top1"] for row in rows("from_scratch.jsonl")
+              if (row["task"], row["arm"], row["minutes"]) == ("rps", arm, 4.0)]  # fmt: skip
+    assert len(scores) == 3
+    line = row_of_the_table("`rps_hands`, 470 images, V3-Small, 128 px, from scratch, 4 minutes")
+    assert f"{100 * mean(scores):.1f} %" in line  # type: ignore[type-var]
+
+
+def test_imported_weights() -> None:
+    lines = (ROOT / "benchmarks" / "results" / "imported_weights.csv").read_text().splitlines()
+    (row,) = [line.split(",") for line in lines if line.startswith("V2 1.0 224 uint8,")]
+    source, ours = float(row[5]), float(row[6])
+    line = row_of_the_table("the published uint8 V2 on 500 ImageNet pictures")
+    assert f"| {ours:.1%} |".replace("%", " %") in line
+    assert f"LiteRT {source:.1%}".replace("%", " %") in line
