@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
 from ..tasks.classify import classification_report
-from .loop import EpochResult, LabelLoss, LossOf, Normaliser, compute_logits
+from .loop import EpochResult, LabelLoss, LossOf, Normaliser, logits_by_batch
 from .parallel import Ranks
 from .recipe import Recipe
 from .report import write_report
@@ -215,7 +215,7 @@ class Training(ABC):
                     self.stop.obey()
                 yield batch
 
-        scored = self.ranks.together(lambda: compute_logits(network, until_stopped(), self.normalise, self.device))
+        scored = self.ranks.together(lambda: logits_by_batch(network, until_stopped(), self.normalise, self.device))
         shares = self.ranks.gather(scored)
         world = len(shares)
         if not world:

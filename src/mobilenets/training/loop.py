@@ -214,11 +214,19 @@ def prepare(
     return mix(images, targets, augmentation, rng)
 
 
-@torch.inference_mode()
 def compute_logits(
     network: nn.Module, batches: Iterable[tuple[np.ndarray, np.ndarray]], normalise: Normaliser, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C) and labels (N,) of batches of (uint8 (N, R, R, 3), labels); the network is put in eval mode."""
+    logits, labels = zip(*logits_by_batch(network, batches, normalise, device))
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+@torch.inference_mode()
+def logits_by_batch(
+    network: nn.Module, batches: Iterable[tuple[np.ndarray, np.ndarray]], normalise: Normaliser, device: torch.device
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Logits (N, C) and labels (N,) of each batch (uint8 (N, R, R, 3), labels); the network is put in eval mode."""
+    """What `compute_logits` gives, batch by batch; there may be none."""
     network.eval()
     found = []
     for images, truth in batches:
