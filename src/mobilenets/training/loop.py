@@ -105,7 +105,7 @@ class Epoch:
     ranks: Ranks = field(default_factory=Ranks)
 
     def __post_init__(self) -> None:
-        partial = self.freezing is not None  # some parameters get no gradient, and which changes
+        partial = self.freezing is not None and self.freezing.partial
         self._wrapped = self.ranks.wrapped(self.network, self.normalise.mean.device, partial=partial)
 
     def run(
