@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from same import same_run
 
 from mobilenets.api import train
 from mobilenets.errors import Terminated, UserError
-from mobilenets.training import loop
+from mobilenets.training import checkpoint, loop
 from mobilenets.training.checkpoint import load_tensors
 from mobilenets.training.part import Part
 from mobilenets.training.run import BEST, LAST
@@ -187,3 +188,47 @@ def test_the_minutes_between_checkpoints_are_checked(shapes: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"checkpoint minutes 0 is out of range"):
         train(shapes, out=tmp_path / "run", **{**SETTINGS, "checkpoint_minutes": 0.0})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_amid_an_epoch_loses_nothing_before_it(
+    straight: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    original, count = checkpoint.save_file, 0
+
+    def full(tensors: Any, path: Any, metadata: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device", str(path))
+        original(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(shapes, out=run, **SETTINGS)
+    assert load_tensors(run / LAST)[1]["part"]["steps"] == 3
+    assert not list(run.rglob("*.part"))
+    monkeypatch.undo()
+    train(shapes, out=run, **SETTINGS)
+    same_run(straight, run)
+
+
+def test_a_picture_that_vanishes_amid_an_epoch_is_named_and_the_checkpoint_stays(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, away, run = tmp_path / "data", tmp_path / "away", tmp_path / "run"
+    shutil.copytree(shapes, data)
+    settings = {**SETTINGS, "set": ("store=0",)}  # every picture is read from its file each time
+    at_step(monkeypatch, 7, lambda: (data / "train").rename(away))
+    with pytest.raises(UserError, match=r"can no longer be read: No such file") as caught:
+        train(data, out=run, **settings)
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    _, header = load_tensors(run / LAST)
+    assert header["epoch"] == 1
+    assert header["part"]["steps"] >= 1
+    away.rename(data / "train")
+    capfd.readouterr()
+    assert train(data, out=run, **settings)["epochs"] == 2
+    assert f"going on after step {header['part']['steps']} of epoch 2" in capfd.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def torchrun(*arguments: object, restarts: int = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def torchrun(*arguments: object, restarts: int = 0, timeout: float = 550) -> subprocess.CompletedProcess[str]:
     """Runs `torchrun --nproc-per-node 2 ARGUMENTS` to its end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
