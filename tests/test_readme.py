@@ -44,7 +44,11 @@ def test_a_printed_command_is_one_that_exists(command: str) -> None:
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert [arg for arg in args if "=" not in arg and arg not in targets] == []
-    elif program == "mobilenets":
+    elif program in ("mobilenets", "torchrun"):
+        if program == "torchrun":
+            assert "-m" in args, command
+            module, *args = args[args.index("-m") + 1 :]
+            assert module == "mobilenets"
         if args[0].startswith("--"):
             assert args[0] in ("--help", "--version")
             return

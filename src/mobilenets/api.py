@@ -166,6 +166,8 @@ def train(
     total_stride: int | None = None,
     profile: Profile | None = None,
     batch_size: int | None = None,
+    accumulate: int | None = None,
+    sync_bn: bool | None = None,
     optimizer: str | None = None,
     lr: float | None = None,
     weight_decay: float | None = None,
@@ -189,6 +191,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    checkpoint_minutes: float | None = None,
     restart: bool = False,
     find_lr: bool = False,
     track: str | Tracker | None = None,
@@ -204,22 +207,28 @@ def train(
     `profile` is that of a network that is built anew, see `create_model`.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
     `recipe` is a name of `training.recipes.RECIPES` or a JSON file; `set` holds `NAME=VALUE` for any setting of it.
-    Settings at None are chosen for the data and the recipe, and printed. Started again with the same arguments it goes
-    on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
+    Settings at None are chosen for the data and the recipe, and printed. A checkpoint follows every epoch; amid one it
+    comes each `checkpoint_minutes` (10 where None), at SIGTERM and at Ctrl-C. Started again with the same arguments it
+    goes on, or gives the finished result; other arguments raise UserError naming the difference, unless `restart`.
     With `find_lr` nothing is trained to keep: the learning rate is swept, and find_lr.json and find_lr.png tell where
     the loss falls and where it breaks.
     `track` is "mlflow", or an object that follows the training, see `training.tracking.Tracker`.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
+    In a script that torchrun starts, all processes call it alike, and all get the result; see docs/scale.md.
     """
     from .training.begin import Arguments
     from .training.choose import Changes, with_settings
     from .training.distillation import Teaching
+    from .training.parallel import joined
     from .training.settle import check_arguments
+    from .training.steps import CHECKPOINT_MINUTES
     from .training.trainer import run_training
 
     changes = Changes(
         epochs=epochs,
         batch_size=batch_size,
+        accumulate=accumulate,
+        sync_bn=sync_bn,
         optimizer=optimizer,
         lr=lr,
         weight_decay=weight_decay,
@@ -261,11 +270,21 @@ def train(
         ),
     )
     check_arguments(arguments)  # before a large file is read
-    start = None if arguments.weights is None else _start(arguments.weights)
-    found = None if teacher is None else _teacher(teacher, teacher_input, threads)
-    return run_training(
-        arguments, out, threads=threads, restart=restart, start=start, teacher=found, range_test=find_lr, track=track
-    )
+    with joined() as ranks:
+        start = None if weights is None else ranks.together(lambda: _start(os.fspath(weights)))
+        found = None if teacher is None else ranks.together(lambda: _teacher(teacher, teacher_input, threads))
+        return run_training(
+            arguments,
+            out,
+            threads=threads,
+            restart=restart,
+            start=start,
+            teacher=found,
+            range_test=find_lr,
+            checkpoint_minutes=CHECKPOINT_MINUTES if checkpoint_minutes is None else checkpoint_minutes,
+            ranks=ranks,
+            track=track,
+        )
 
 
 def _name(teacher: str | os.PathLike[str] | Callable[[Tensor], Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -40,5 +41,15 @@ def progress(*, transient: bool = True) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console(),
         transient=transient,
-        disable=not console().is_terminal,
+        disable=not console().is_terminal or console().quiet,
     )
+
+
+def launched() -> bool:
+    """Whether a launcher such as torchrun started this process as one of several that work together."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() and os.environ["WORLD_SIZE"] != "1"
+
+
+def speaks() -> bool:
+    """Whether this process tells the user what all of them found: the first of those that were launched together."""
+    return not launched() or os.environ["RANK"] == "0"

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake or an unfit environment."""
+"""The exception that stands for a user's mistake or an unfit environment, and the one for SIGTERM."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The command line prints it as `error: MESSAGE` and ends with status 2, without a traceback.
     Anything else that escapes is a fault of ours: status 3, with the traceback.
     """
+
+
+class Terminated(BaseException):
+    """The process was asked to end by SIGTERM: what must be kept is kept, and it leaves. As KeyboardInterrupt."""

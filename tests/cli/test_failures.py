@@ -179,5 +179,5 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(command: Command, pic
     assert process.returncode == 130, told
     assert printed == ""
     assert "Traceback" not in told
-    assert told.splitlines()[-1] == "interrupted; run the same command again to go on after the last finished epoch"
+    assert told.splitlines()[-1] == "interrupted; run the same command again to go on from the last checkpoint"
     assert metrics.exists()

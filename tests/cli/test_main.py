@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -163,6 +164,29 @@ def test_interrupted_is_130_and_says_how_to_go_on(ending: Callable[..., Ended]) 
     assert (ended.status, ended.out) == (130, "")
     assert ended.err.startswith("interrupted; run the same command again")
     assert len(ended.err.splitlines()) == 1
+
+
+def test_sigterm_is_143_and_says_how_to_go_on(ending: Callable[..., Ended]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    ended = ending(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert (ended.status, ended.out) == (143, "")
+    assert ended.err.startswith("ended by SIGTERM; run the same command again")
+    assert len(ended.err.splitlines()) == 1
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_of_several_processes_the_first_alone_speaks(
+    ending: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    answer = Answer({"a": 1}, lambda: None)
+    assert ending(lambda: answer, "--json") == Ended(0, "", "")
+    assert ending(raising(UserError("bad"))) == Ended(2, "", "")
+    assert "Traceback" in ending(raising(ValueError())).err  # a fault is told by whoever has it
+    monkeypatch.setenv("RANK", "0")
+    assert ending(lambda: answer, "--json").out
+    assert ending(raising(UserError("bad"))).err == "error: bad\n"
 
 
 def test_names_that_are_no_unicode_are_printed(ending: Callable[..., Ended]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from drawn_shapes import write_shapes
 from dying import die_and_go_on, kill_when
+from same import metrics, same_run
 
 from mobilenets.api import train
 from mobilenets.errors import UserError
@@ -27,27 +28,6 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 16,
     "lr": 0.003,
 }
-TIMES = ("seconds", "images_per_second")
-
-
-def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return without_times([json.loads(line) for line in (run / METRICS).read_text().splitlines()])
-
-
-def same_run(a: Path, b: Path) -> None:
-    """Both Runs hold the same numbers and bit for bit the same weights."""
-    assert metrics(a) == metrics(b)
-    ours, theirs = (json.loads((run / EVALUATION).read_text()) for run in (a, b))
-    ours.pop("network"), theirs.pop("network")
-    assert ours == theirs
-    for name in (BEST, LAST):
-        one, two = checkpoint.load_tensors(a / name)[0], checkpoint.load_tensors(b / name)[0]
-        assert one.keys() == two.keys()
-        assert all(torch.equal(one[key], two[key]) for key in one), name
 
 
 @pytest.fixture(scope="module")

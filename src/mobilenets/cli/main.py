@@ -1,32 +1,36 @@
 """`mobilenets VERB`: picks the verb, runs it, prints its answer, and turns every ending into an exit status.
 
 0 done and passed; 1 done, and the answer is no; 2 the input or the environment is wrong, one line; 3 a fault of ours,
-with the traceback; 130 interrupted. Nothing heavy is imported here: `--help` must answer at once.
+with the traceback; 130 interrupted; 143 ended by SIGTERM. Of several processes that torchrun started the first alone
+prints, but for faults. Nothing heavy is imported here: `--help` must answer at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import __version__
-from ..errors import UserError
+from ..console import speaks
+from ..errors import Terminated, UserError
 
 if TYPE_CHECKING:
     from .output import Answer
 
-PASSED, ANSWER_IS_NO, USER_ERROR, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
+PASSED, ANSWER_IS_NO, USER_ERROR, OUR_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
     """A verb of the command line: the function behind it, and what is said about it.
 
-    `again` is what a person reads after Ctrl-C: how to go on.
+    `again` is what a person reads after Ctrl-C and SIGTERM: how to go on.
     """
 
     name: str
@@ -63,7 +67,7 @@ VERBS: dict[str, Verb] = {
             "training",
             "train",
             "train a network on labelled images",
-            "run the same command again to go on after the last finished epoch",
+            "run the same command again to go on from the last checkpoint",
         ),
         Verb("recipes", "recipes", "recipes", "list the recipes of train, or all settings of one"),
         Verb(
@@ -125,7 +129,8 @@ def main(args: Sequence[str]) -> int:
         verb, rest = _choose(args)
         if verb is None:
             return _print(_usage(args[0]).rstrip())
-        return _run_verb(verb, rest, values)
+        with _sigterm_unwinds():
+            return _run_verb(verb, rest, values)
     except UserError as error:
         return _error(str(error))
     except OSError as error:
@@ -136,6 +141,8 @@ def main(args: Sequence[str]) -> int:
         return _error("out of memory; a smaller --batch-size or --resolution needs less")
     except KeyboardInterrupt:
         return _complain(f"interrupted; {verb.again if verb else 'nothing was begun'}", INTERRUPTED)
+    except Terminated:
+        return _complain(f"ended by SIGTERM; {verb.again if verb else 'nothing was begun'}", TERMINATED)
     except Exception as error:
         number = _foreign_errno(error)
         if number is not None:
@@ -158,8 +165,9 @@ def _run_verb(verb: Verb, rest: Sequence[str], values: dict[str, Any]) -> int:
     values.update(parsed)
     with _stdout_kept_free():
         answer: Answer = parsing.call(function, parsed)
-    with _reader_may_leave():
-        emit(answer, wants_json)
+    if speaks():
+        with _reader_may_leave():
+            emit(answer, wants_json)
     return PASSED if answer.ok else ANSWER_IS_NO
 
 
@@ -205,6 +213,8 @@ def _error(message: str) -> int:
 
 
 def _complain(message: str, status: int) -> int:
+    if not speaks() and status != OUR_FAULT:
+        return status
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
     return status
@@ -244,6 +254,23 @@ def _prepare_streams() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Inside the block SIGTERM ends the work as Ctrl-C does: what is half written goes, locks are given back."""
+
+    def leave(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ def train(
     total_stride: int | None = None,
     profile: Literal["default", "authors"] | None = None,
     batch_size: int | None = None,
+    accumulate: int | None = None,
+    sync_bn: Literal["yes", "no"] | None = None,
     optimizer: Literal["adamw", "sgd", "rmsprop_tf"] | None = None,
     lr: float | None = None,
     weight_decay: float | None = None,
@@ -50,6 +52,7 @@ def train(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     threads: int | None = None,
+    checkpoint_minutes: float | None = None,
     restart: bool = False,
     find_lr: bool = False,
     track: Literal["mlflow"] | None = None,
@@ -75,7 +78,9 @@ def train(
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         profile: authors: padding, BatchNorm, initial weights, input range and dropout of the papers' own code
-        batch_size: images in a step
+        batch_size: images in a step, of all processes together
+        accumulate: pieces that a process passes its part of a batch in, for a batch that does not fit into memory
+        sync_bn: whether BatchNorm sees the images of all processes that torchrun started, not each its own
         optimizer: in place of the recipe's own; rmsprop_tf is TensorFlow's, which V1 to V3 were trained with
         lr: peak learning rate; the recipe's own follows the batch size
         weight_decay: weight decay; BatchNorm and biases are left out of it
@@ -99,6 +104,7 @@ def train(
         device: where to train; auto takes a GPU where there is one
         precision: bfloat16 computes in half the bits, weights stay float32; auto takes it where that is faster
         threads: CPU threads
+        checkpoint_minutes: a checkpoint amid an epoch every so many minutes, 10 where left out; one follows every epoch
         restart: begin anew: the Run in the folder is deleted
         find_lr: sweep the learning rate and suggest one, in place of training; writes find_lr.json and find_lr.png
         track: log to MLflow too: mlflow.db in the current folder, or the server of MLFLOW_TRACKING_URI
@@ -121,6 +127,8 @@ def train(
         total_stride=total_stride,
         profile=profile,
         batch_size=batch_size,
+        accumulate=accumulate,
+        sync_bn=None if sync_bn is None else sync_bn == "yes",
         optimizer=optimizer,
         lr=lr,
         weight_decay=weight_decay,
@@ -144,6 +152,7 @@ def train(
         device=device,
         precision=precision,
         threads=threads,
+        checkpoint_minutes=checkpoint_minutes,
         restart=restart,
         find_lr=find_lr,
         track=track,

@@ -202,15 +202,26 @@ def _hue_rotation(angle: float) -> np.ndarray:
 # On the batch -----------------------------------------------------------------------------------------------------
 
 
-def erase_(batch: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
-    """Random erasing (Zhong et al. 2020): a rectangle of 2-25 % of the area becomes the batch mean, in place."""
+def erase_(
+    batch: Tensor,
+    probability: float,
+    rng: np.random.Generator,
+    places: np.ndarray | None = None,
+    whole: int | None = None,
+) -> Tensor:
+    """Random erasing (Zhong et al. 2020): a rectangle of 2-25 % of the area becomes the batch mean, in place.
+
+    Where `batch` is a part of one of `whole` images, those at `places`, each image loses what it would have lost there.
+    """
     n, _, height, width = batch.shape
-    for i in np.flatnonzero(rng.random(n) < probability):
+    row = dict(zip(range(n) if places is None else places.tolist(), range(n)))
+    for i in np.flatnonzero(rng.random(n if whole is None else whole) < probability).tolist():
         area, ratio = rng.uniform(0.02, 0.25) * height * width, math.exp(rng.uniform(-1.2, 1.2))
         h = min(height, max(1, round(math.sqrt(area * ratio))))
         w = min(width, max(1, round(math.sqrt(area / ratio))))
         top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-        batch[i, :, top : top + h, left : left + w] = 0
+        if i in row:
+            batch[row[i], :, top : top + h, left : left + w] = 0
     return batch
 
 

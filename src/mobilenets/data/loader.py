@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +44,10 @@ class Batch:
     labels: Tensor
     indices: Tensor
     draw: int
+
+    def rows(self, own: slice) -> Batch:
+        """Those images of it alone."""
+        return Batch(self.images[own], self.labels[own], self.indices[own], self.draw)
 
 
 class Images:
@@ -124,6 +128,7 @@ class Loader:
     """Training batches. The same (seed, epoch) gives the same batches, whatever ran before and in how many threads.
 
     `resolution` is the side of the images in pixels, or that side as a function of the epoch.
+    `places` are the places of each batch that this process works on, all of them where None.
     With `copies` K each image is augmented in K ways only: epoch e has its own order and the pictures of epoch e mod K.
     `sampling` says how often images come up; None: each once an epoch.
     """
@@ -139,9 +144,11 @@ class Loader:
         threads: int | None = None,
         copies: int | None = None,
         sampling: Sampling | None = None,
+        places: np.ndarray | None = None,
     ) -> None:
         self.images = images
         self.batch_size = min(batch_size, len(images))
+        self.places = np.arange(self.batch_size) if places is None else places
         self.resolution = resolution
         self.augmentation = augmentation
         self.seed = seed
@@ -159,7 +166,7 @@ class Loader:
         """Batches per epoch; the last, incomplete one is left out, its images come up in other epochs."""
         return len(self.images) // self.batch_size
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of one epoch from the `start`-th on, prepared ahead in threads.
 
         The batches before `start` are not decoded; those after are the same as without it. Raises UserError naming an
@@ -169,7 +176,7 @@ class Loader:
         copy = None if self.copies is None else number % self.copies
         order, u = sample_epoch(self.seed, number, self.labels, self.sampling, copy=copy)
         drawn = number if copy is None else copy
-        parts = [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(start, self.steps)]
+        parts = [i * self.batch_size + self.places for i in range(start, self.steps)]
         size = self.resolution_at(number)
         yield from ahead(lambda part: self._batch(order[part], u[part], size, drawn), parts, self.threads)
 
@@ -200,16 +207,25 @@ class Loader:
 
 
 def scoring_batches(
-    dataset: Dataset, samples: Sequence[Sample], preprocessing: Preprocessing, *, batch_size: int = 64
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 64,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of (uint8 (N, R, R, 3), labels (N,)) through the one resize and crop; raises UserError on a bad image."""
+    """Batches of (uint8 (N, R, R, 3), labels (N,)) through the one resize and crop; raises UserError on a bad image.
+
+    With `part` (k, n) those batches alone whose number is k modulo n: n processes share the work, each image once.
+    """
 
     def read(chunk: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
         images = [resize_and_crop(_decoded(dataset, sample, decode_image), preprocessing) for sample in chunk]
         return np.stack(images), np.array([sample.label for sample in chunk], np.int64)
 
-    chunks = [samples[i : i + batch_size] for i in range(0, len(samples), batch_size)]
-    yield from ahead(read, chunks, default_threads())
+    first, step = part
+    begins = range(first * batch_size, len(samples), step * batch_size)
+    yield from ahead(read, [samples[i : i + batch_size] for i in begins], default_threads())
 
 
 def _decoded(dataset: Dataset, sample: Sample, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
@@ -223,9 +239,13 @@ def _decoded(dataset: Dataset, sample: Sample, decode: Callable[[bytes], np.ndar
 
 
 def default_threads() -> int:
-    """Threads that prepare images where nobody says: one for each core that this process may use, at most 4."""
+    """Threads that prepare images where nobody says: one for each core that this process may use, at most 4.
+
+    Processes of one training on the same machine (LOCAL_WORLD_SIZE, as torchrun says) share its cores.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, cores)
+    together = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, min(4, cores // (int(together) if together.isdecimal() and int(together) else 1)))
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:

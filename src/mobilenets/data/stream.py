@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +30,8 @@ class _Step:
 class StreamLoader(Loader):
     """Batches of images that lie in shards; see `streamorder` for their order, which (seed, epoch) fixes.
 
-    `images` are those of a `ShardDataset`; none is kept from one epoch to the next. `places` are the places of each
-    batch that this process works on, all of them where None. At most 1.5 windows of encoded images are held, and no
-    decoded ones but those of the batches in work.
+    `images` are those of a `ShardDataset`; none is kept from one epoch to the next. At most 1.5 windows of encoded
+    images are held, and no decoded ones but those of the batches in work.
     """
 
     def __init__(
@@ -54,13 +53,13 @@ class StreamLoader(Loader):
             augmentation=augmentation,
             seed=seed,
             threads=threads,
+            places=places,
         )
         assert isinstance(images.dataset, ShardDataset)
         assert isinstance(images.samples, ShardSamples)
         self.dataset = images.dataset
         self.side = images.side
         self.rows = np.sort(images.samples.chosen)  # as they lie in the shards
-        self.places = np.arange(self.batch_size) if places is None else places
         self.window_bytes = window_bytes
         self.order = self.dataset.shard_files.order(self.rows, self.batch_size, seed, window_bytes)
         self.most_held = 0  # encoded bytes that the epoch that ended last held at most
@@ -70,7 +69,7 @@ class StreamLoader(Loader):
         """Batches per epoch; the images that are left out come up in other epochs."""
         return self.order.steps
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of one epoch from the `start`-th on, fetched and prepared ahead in threads.
 
         What lies before `start` is neither fetched nor decoded, but for runs of images that are needed later too.

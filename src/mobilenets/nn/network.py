@@ -13,6 +13,7 @@ from ..errors import UserError
 from .blocks import BLOCKS, Style
 from .init import initialise_
 from .layers import ConvNormAct
+from .noise import dropout
 
 
 class Network(nn.Module):
@@ -121,7 +122,7 @@ class ClassifierHead(nn.Module):
         x = self.embed(x)
         if self.classifier is None:
             return x
-        return self.classifier(F.dropout(x, self.dropout, self.training))
+        return self.classifier(dropout(x, self.dropout, self.training))
 
 
 def build_network(spec: Spec) -> Network:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ..arch.check import check_number
+from .noise import uniform
 
 
 def drop_branch(branch: Tensor, rate: float) -> Tensor:
@@ -14,7 +14,7 @@ def drop_branch(branch: Tensor, rate: float) -> Tensor:
     As the authors of V4 and EfficientNet do it, each image on its own: Huang et al. drop a branch for the whole batch,
     and scale at evaluation.
     """
-    kept = torch.rand(len(branch), 1, 1, 1, device=branch.device) >= rate
+    kept = uniform(branch, 1, 1, 1) >= rate
     return branch * (kept / (1 - rate)).to(branch.dtype)
 
 

@@ -41,7 +41,7 @@ def classification_loss(
     `weights` (C,) multiplies each class's part; see `class_weights`.
     """
     loss = loss or Loss()
-    logits = logits.float()
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     if loss.name == "bce":
         return F.binary_cross_entropy_with_logits(logits, targets, weight=weights)
     logs = F.log_softmax(logits, dim=1)

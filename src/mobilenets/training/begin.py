@@ -20,7 +20,6 @@ from ..arch.spec import Profile, Spec
 from ..atomic import write_json
 from ..console import say
 from ..data.dataset import Dataset
-from ..data.fingerprint import fingerprint
 from ..data.roles import Roles
 from ..errors import UserError
 from .choose import Changes
@@ -151,15 +150,15 @@ def write_beginning(
     dataset: Dataset,
     parts: Roles,
     recipe: Recipe,
+    mark: str,
     start: Start | None = None,
     lesson: Lesson | None = None,
     precision: Precision = FLOAT32,
-) -> str:
+) -> None:
     """Writes what is known before training; on a resume checks that the data is still the same.
 
-    Returns the data's fingerprint.
+    `mark` is the data's fingerprint.
     """
-    mark = fingerprint(dataset)
     if is_run(run):
         before = read_json(run / RECIPE)["data"]["fingerprint"]
         if before != mark:
@@ -167,7 +166,7 @@ def write_beginning(
                 f"the data at {arguments.data} changed since {run} was begun (fingerprint {before[:12]}, "
                 f"now {mark[:12]}): restore it, choose another --out, or --restart"
             )
-        return mark
+        return
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / SPEC, spec.to_json())
     write_json(run / LABELS, [_label(c) for c in dataset.classes])
@@ -195,7 +194,6 @@ def write_beginning(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    return mark
 
 
 def describe_start(start: Start, spec: Spec, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:

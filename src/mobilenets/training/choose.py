@@ -34,6 +34,8 @@ class Changes:
 
     epochs: int | None = None
     batch_size: int | None = None
+    accumulate: int | None = None
+    sync_bn: bool | None = None
     optimizer: str | None = None
     lr: float | None = None
     weight_decay: float | None = None
@@ -54,6 +56,8 @@ class Changes:
 PLACES = {
     "epochs": "epochs",
     "batch_size": "batch_size",
+    "accumulate": "accumulate",
+    "sync_bn": "sync_bn",
     "optimizer": "optimiser.name",
     "lr": "optimiser.lr",
     "weight_decay": "optimiser.weight_decay",

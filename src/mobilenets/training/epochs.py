@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from ..errors import UserError
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
 from ..tasks.classify import classification_report
-from .loop import EpochResult, LabelLoss, LossOf, Normaliser, compute_logits
+from .loop import EpochResult, LabelLoss, LossOf, Normaliser, logits_by_batch
+from .parallel import Ranks
 from .recipe import Recipe
 from .report import write_report
 from .run import EVALUATION, LAST, METRICS, RECIPE, open_run, read_json, selection_key
 from .session import Session
+from .stopping import Stop
 from .tracking import Tracker, tracked
 
 NO_LIMIT = 100_000  # epochs, where the clock ends the training
@@ -49,11 +51,14 @@ class Training(ABC):
         *,
         minutes: float | None,
         bfloat16: bool,
+        ranks: Ranks,
     ) -> None:
         self.run, self.spec, self.dataset, self.parts = run, spec, dataset, parts
         self.recipe, self.loader, self.session, self.normalise = recipe, loader, session, normalise
         self.device = normalise.mean.device
         self.bfloat16 = bfloat16
+        self.ranks = ranks
+        self.stop = Stop()
         self.limit = None if minutes is None else 60 * minutes
         self.loss_of: LossOf = LabelLoss(recipe.loss)
         self.trackers: Sequence[Tracker] = ()
@@ -61,22 +66,32 @@ class Training(ABC):
 
     def result(self) -> dict[str, Any]:
         """Trains what is left to train, scores the reported split once, writes the report."""
-        session = self.session
-        if (self.run / LAST).exists():
-            session.restore(self.run)
-            self.write_metrics()  # a kill may have come between checkpoint and metrics
+        session, ranks = self.session, self.ranks
+        if ranks.first((self.run / LAST).exists):
+            session.restore(self.run, ranks)
+            ranks.first(self.write_metrics)  # a kill may have come between checkpoint and metrics
             if not session.finished:
-                say(f"going on after epoch {session.epoch}")
+                say(f"going on after {self.place()}")
         with tracked(self.trackers, session.history):
             if not session.finished:
                 self.train()
-            self.tidy()
-            if not (self.run / EVALUATION).exists():
+            if not ranks.first((self.run / EVALUATION).exists):
                 self.evaluate()
-            write_report(self.run)
-            evaluation = read_json(self.run / EVALUATION)
-            for tracker in self.trackers:
-                tracker.finish(evaluation)
+            return ranks.first(self._told)
+
+    def place(self) -> str:
+        """How far the training is, in words."""
+        epoch, part = self.session.epoch, self.session.part
+        return f"epoch {epoch}" if part is None else f"step {part.steps} of epoch {epoch + 1}"
+
+    def _told(self) -> dict[str, Any]:
+        """Leaves the Run finished; returns what is told of it."""
+        session = self.session
+        self.tidy()
+        write_report(self.run)
+        evaluation = read_json(self.run / EVALUATION)
+        for tracker in self.trackers:
+            tracker.finish(evaluation)
         return {
             "run": str(self.run),
             "model": self.spec.name,
@@ -109,22 +124,20 @@ class Training(ABC):
         """
         session = self.session
         if outcome.steps == 0:
+            session.part = None
             return
+        row = self.score(outcome) | more  # it may leave by a signal: nothing has moved yet
         session.epoch += 1
+        session.part = None
         session.images += outcome.images
         session.trained_seconds += outcome.seconds
-        row = self.score(outcome) | more
         session.history.append(row)
         better = session.best is None or selection_key(row) > selection_key(session.best)
         if better:
             session.best = row
-            session.save_best(self.run)  # before the checkpoint: a kill between the two repeats this epoch
-        row["seconds"] = session.elapsed = round(elapsed(), 3)
         session.finished = session.epoch >= self.recipe.epochs
-        session.save(self.run)
-        self.write_metrics()
-        for tracker in self.trackers:
-            tracker.log(row)
+        row["seconds"] = session.elapsed = round(elapsed(), 3)
+        self.ranks.first(lambda: self._commit(row, better=better))
         low, high = row["val_top1_interval"]
         say(
             f"epoch {session.epoch}{self.total}  loss {row['train_loss']:.3f}  "
@@ -132,13 +145,25 @@ class Training(ABC):
             f"{' *' if better else ''}  {row['images_per_second']:.0f} images/s"
         )
 
+    def _commit(self, row: dict[str, Any], *, better: bool) -> None:
+        """Writes what an epoch came to, and tells who follows."""
+        if better:
+            self.session.save_best(self.run)  # before the checkpoint: a kill between the two repeats this epoch
+        self.session.save(self.run)
+        self.write_metrics()
+        for tracker in self.trackers:
+            tracker.log(row)
+
+    def checkpoint(self) -> None:  # noqa: B027 - as above
+        """Keeps what is done of an unfinished epoch, if anything; subclasses that can stop amid one do so."""
+
     def finish(self, elapsed: float) -> None:
         """Commits that nothing is left to train. Raises UserError where the minutes were over before the first step."""
         if self.session.best is None and self.limit is not None:
             raise UserError(f"minutes {self.limit / 60:g} were over before the first step: give more")
         self.session.finished = True
         self.session.elapsed = elapsed
-        self.session.save(self.run)
+        self.ranks.first(lambda: self.session.save(self.run))
 
     @property
     def steps(self) -> int:
@@ -155,34 +180,61 @@ class Training(ABC):
         write_text(self.run / METRICS, "".join(json.dumps(row) + "\n" for row in self.session.history))
 
     def selection_batches(self) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        """The selection images, ready to score; kept in memory where they are few."""
+        """This process's part of the selection images, ready to score; kept in memory where they are few."""
         if self._selection is not None:
             return self._selection
         side = self.spec.resolution
-        batches = scoring_batches(self.dataset, self.parts.selection, self.spec.preprocessing)
+        part = self.ranks.rank, self.ranks.world
+        batches = scoring_batches(self.dataset, self.parts.selection, self.spec.preprocessing, part=part)
         if len(self.parts.selection) * side * side * 3 > KEPT_SELECTION_BYTES:
             return batches
         self._selection = list(batches)
         return self._selection
 
     def selection_logits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and labels of the selection images, by the averaged weights where there are some."""
+        """Logits and labels of the selection images, by the averaged weights where there are some; see `_logits`."""
         session = self.session
         scored: Network = session.network
         if session.average is not None:
             scored = placed(build_network(self.spec), self.device)
             scored.load_state_dict(session.network.state_dict() | session.average.values)
-        return compute_logits(scored, self.selection_batches(), self.normalise, self.device)
+        return self._logits(scored, self.selection_batches())
+
+    def _logits(
+        self, network: Network, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, C) and labels (N,) of the images that all processes score together, each once, in their order.
+
+        They are the writer's; elsewhere none. `batches` are this process's part. Leaves where a signal asks for it.
+        """
+
+        def until_stopped() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for batch in batches:
+                if self.stop.asked is not None:
+                    self.checkpoint()
+                    self.stop.obey()
+                yield batch
+
+        scored = self.ranks.together(lambda: logits_by_batch(network, until_stopped(), self.normalise, self.device))
+        shares = self.ranks.gather(scored)
+        world = len(shares)
+        if not world:
+            return np.zeros((0, self.spec.head.outputs), np.float32), np.zeros(0, np.int64)
+        found = [shares[i % world][i // world] for i in range(sum(len(share) for share in shares))]
+        return np.concatenate([logits for logits, _ in found]), np.concatenate([truth for _, truth in found])
 
     def score(self, outcome: EpochResult) -> dict[str, Any]:
         """The epoch's row of the metrics."""
-        session = self.session
         logits, truth = self.selection_logits()
+        return self.ranks.first(lambda: self._row(outcome, logits, truth))
+
+    def _row(self, outcome: EpochResult, logits: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        session = self.session
         names = [c.name for c in self.dataset.classes]
         scores = classification_report(logits, truth, names, [s.name for s in self.parts.selection], mistakes=0)
         return {
-            "epoch": session.epoch,
-            "step": session.epoch * self.steps,
+            "epoch": session.epoch + 1,
+            "step": (session.epoch + 1) * self.steps,
             "train_loss": outcome.loss,
             **({} if outcome.lr is None else {"lr": outcome.lr}),
             "images_per_second": round(outcome.images / outcome.seconds, 1),
@@ -195,9 +247,17 @@ class Training(ABC):
 
     def evaluate(self) -> None:
         """Scores the reported split with the selected weights. This is the only time it is looked at."""
-        network = placed(open_run(self.run).network(), self.device)
-        batches = scoring_batches(self.dataset, self.parts.report, self.spec.preprocessing)
-        logits, truth = compute_logits(network, batches, self.normalise, self.device)
+        ranks = self.ranks
+        network = build_network(self.spec)
+        state = ranks.first(lambda: open_run(self.run).network().state_dict())
+        network.load_state_dict(state)
+        part = ranks.rank, ranks.world
+        batches = scoring_batches(self.dataset, self.parts.report, self.spec.preprocessing, part=part)
+        with self.stop:
+            logits, truth = self._logits(placed(network, self.device), batches)
+        ranks.first(lambda: self._write_evaluation(logits, truth))
+
+    def _write_evaluation(self, logits: np.ndarray, truth: np.ndarray) -> None:
         names = [c.name for c in self.dataset.classes]
         scores = classification_report(logits, truth, names, [s.name for s in self.parts.report])
         head = {"network": str(self.run), "data": address_of(self.dataset.root), "split": self.parts.report_name}

@@ -19,9 +19,9 @@ from ..data.loader import Batch, Loader
 from ..errors import UserError
 from .epochs import Training
 from .find_lr_plot import draw
-from .loop import prepare
-from .optimise import set_rate_, step_
+from .optimise import set_rate_
 from .run import RANGE_TEST
+from .steps import StepTraining
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
 SMOOTHING = 0.9  # how much of the mean so far a step keeps
@@ -52,6 +52,7 @@ def find_lr(training: Training, out: Path) -> dict[str, Any]:
     recipe = training.recipe
     if recipe.tuning is not None and recipe.tuning.freeze == "all":
         raise UserError("find lr contradicts freeze all, which fits the classifier without steps: leave one out")
+    assert isinstance(training, StepTraining)
     sweep = sweep_rates(training)
     document = {"batch_size": training.loader.batch_size, "optimiser": recipe.optimiser.name} | asdict(sweep)
     table, plot = (out / name for name in RANGE_TEST)
@@ -66,12 +67,10 @@ def find_lr(training: Training, out: Path) -> dict[str, Any]:
     return {"find_lr": document, "files": files}
 
 
-def sweep_rates(training: Training) -> Sweep:
+def sweep_rates(training: StepTraining) -> Sweep:
     """Trains with a learning rate that rises evenly in its logarithm, until the loss breaks or the rates end."""
-    session, recipe, loader = training.session, training.recipe, training.loader
-    optimiser, classes = session.optimiser, training.spec.head.outputs
-    assert optimiser is not None
-    session.network.train()
+    loader, epoch = training.loader, training.epoch()
+    epoch.network.train()
     torch.manual_seed(loader.seed)
     rng = np.random.default_rng((loader.seed, 0, 1))
     rates: list[float] = []
@@ -81,12 +80,8 @@ def sweep_rates(training: Training) -> Sweep:
     with progress_bar() as bar:
         task = bar.add_task("find lr", total=STEPS, note="")
         for batch, lr in zip(_batches(loader), np.geomspace(LOWEST, HIGHEST, STEPS).tolist()):
-            set_rate_(optimiser, lr)
-            images, targets = prepare(batch, recipe, classes, training.normalise, rng, training.device)
-            optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(training.device.type, torch.bfloat16, enabled=training.bfloat16):
-                loss = training.loss_of(session.network, images, targets, batch)
-            value = float(loss.detach())
+            set_rate_(epoch.optimiser, lr)
+            value = epoch.gradients(batch, rng)
             mean = SMOOTHING * mean + (1 - SMOOTHING) * value
             level = mean / (1 - SMOOTHING ** (len(rates) + 1))
             if not math.isfinite(value) or (smoothed and level > DIVERGED * min(smoothed)):
@@ -95,8 +90,7 @@ def sweep_rates(training: Training) -> Sweep:
             rates.append(lr)
             losses.append(value)
             smoothed.append(level)
-            loss.backward()
-            step_(optimiser, list(session.network.parameters()), recipe.optimiser)
+            epoch.step()
             bar.update(task, completed=len(rates), note=f"lr {lr:.1e}  loss {value:.3f}")
     return Sweep(rates, losses, smoothed, *suggest(rates, smoothed), diverged)
 

@@ -31,6 +31,11 @@ class Freezing:
         self.network, self.tuning = network, tuning
         self.lowest = first_trained(network.spec, tuning.freeze)
 
+    @property
+    def partial(self) -> bool:
+        """Whether some blocks do not train, at some time or ever."""
+        return self.lowest > 0 or self.tuning.unfreeze > 0
+
     def first(self, progress: float) -> int:
         """Index of the first block that trains at `progress` (0...1) of the training."""
         blocks = len(self.network.blocks)

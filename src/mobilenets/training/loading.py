@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from ..arch.spec import Spec
 from ..data.dataset import Dataset
 from ..data.loader import Images, Loader
@@ -17,8 +19,19 @@ from ..errors import UserError
 from .recipe import Recipe
 
 
-def make_loader(spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe, seed: int, fingerprint: str) -> Loader:
-    """What prepares the training images: at random access, or as a stream where they lie in remote shards."""
+def make_loader(
+    spec: Spec,
+    dataset: Dataset,
+    parts: Roles,
+    recipe: Recipe,
+    seed: int,
+    fingerprint: str,
+    places: np.ndarray | None = None,
+) -> Loader:
+    """What prepares the training images: at random access, or as a stream where they lie in remote shards.
+
+    `places` are the places of each batch that this process works on; None: all of them.
+    """
     resolution = training_resolution(spec.resolution, recipe.train_resolution)
     settings: dict[str, Any] = {
         "batch_size": recipe.batch_size,
@@ -27,6 +40,7 @@ def make_loader(spec: Spec, dataset: Dataset, parts: Roles, recipe: Recipe, seed
         else growing_resolution(resolution, recipe.progressive, recipe.epochs),
         "augmentation": recipe.augmentation,
         "seed": seed,
+        "places": places,
     }
     images = Images(dataset, parts.train, round(spec.resolution * recipe.store) or None, fingerprint=fingerprint)
     copies = None if recipe.distillation is None else recipe.distillation.copies

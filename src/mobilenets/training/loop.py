@@ -1,25 +1,31 @@
-"""One epoch of training, and scoring during training. Knows nothing of folders, resuming or reports."""
+"""The steps of an epoch of training, and scoring during training. Knows nothing of folders, resuming or reports."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ..arch.spec import Preprocessing
 from ..data.augment import erase_, mix
 from ..data.loader import Batch, Loader
 from ..errors import UserError
+from ..nn.noise import generators, part_of_batch, set_generators_
+from ..nn.sync_norm import local_statistics
 from ..tasks.classify import soft_targets
 from ..tasks.losses import Loss, class_weights, classification_loss
 from .average import Average
 from .freeze import Freezing
 from .optimise import set_rate_, step_
+from .parallel import Ranks
+from .part import Part
 from .recipe import Recipe
 from .schedule import learning_rate
 
@@ -28,7 +34,7 @@ LossOf = Callable[[nn.Module, Tensor, Tensor, Batch], Tensor]  # network, images
 
 @dataclass
 class EpochResult:
-    """What an epoch of training gave. `finished` is false when `keep_going` ended it early."""
+    """What an epoch of training gave. `finished` is false when `go_on` ended it early."""
 
     loss: float
     lr: float | None  # None: no steps down a gradient
@@ -75,65 +81,120 @@ class LabelLoss:
         return self.of_logits(network(images), targets)
 
 
-def train_epoch(
-    network: nn.Module,
-    loader: Loader,
-    optimiser: Optimizer,
-    recipe: Recipe,
-    *,
-    epoch: int,
-    classes: int,
-    normalise: Normaliser,
-    average: Average | None,
-    progress: Callable[[int], float],
-    on_step: Callable[[int, float, float], None],
-    keep_going: Callable[[], bool],
-    device: torch.device,
-    bfloat16: bool = False,
-    freezing: Freezing | None = None,
-    loss_of: LossOf,
-) -> EpochResult:
-    """Trains for one epoch. `progress(step)` gives the part of the whole training done, 0...1.
+@dataclass(kw_only=True)
+class Epoch:
+    """Steps down the gradient, batch after batch; the same for one process and for several, see `parallel`.
 
-    `freezing` says which parts train when; None: all of it. `loss_of` runs the network on a batch.
-    `bfloat16` runs the forward and backward pass under autocast; weights, loss and scoring stay float32.
-    `on_step(step, loss, images_per_second)` is told after each step. Raises UserError on a loss that is not finite.
+    `network` trains, `beside` with it where there is something. `freezing` says which parts train when; None: all of
+    them. `loss_of` runs the network on a batch. `bfloat16` runs the forward and backward pass under autocast; weights,
+    loss and scoring stay float32. A batch is passed in `recipe.accumulate` pieces, whose gradients add up to its own.
+    Of several processes each passes its part of the batch, and all take the same step.
     """
-    network.train()
-    torch.manual_seed(_mixed(loader.seed, epoch))  # dropout repeats after a resume
-    rng = np.random.default_rng((loader.seed, epoch, 1))  # erasing and mixing
-    total, steps, lr = 0.0, 0, 0.0
-    first = -1
-    started = time.perf_counter()
-    for batch in loader.epoch(epoch):
-        if not keep_going():
-            break
-        done = progress(steps)
-        lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done, recipe.epochs)
-        set_rate_(optimiser, lr)
-        if freezing is not None and first != freezing.first(done):
-            first = freezing.apply_(done)
-        images, targets = prepare(batch, recipe, classes, normalise, rng, device)
-        optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            loss = loss_of(network, images, targets, batch)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise UserError(
-                f"the loss became {value} at step {steps + 1} of epoch {epoch + 1} (learning rate {lr:.3g}); "
-                "the last checkpoint is kept: try a lower --lr with --restart"
-            )
-        loss.backward()
-        step_(optimiser, list(network.parameters()), recipe.optimiser)
-        if average is not None:
-            average.update(network)
-        steps += 1
-        total += value
-        on_step(steps, value, steps * loader.batch_size / (time.perf_counter() - started))
-    seconds = time.perf_counter() - started
-    return EpochResult(
-        total / max(steps, 1), lr, steps, steps * loader.batch_size, seconds, finished=steps == loader.steps
-    )
+
+    network: nn.Module
+    loader: Loader
+    optimiser: Optimizer
+    recipe: Recipe
+    classes: int
+    normalise: Normaliser
+    loss_of: LossOf
+    average: Average | None = None
+    beside: nn.Module | None = None
+    freezing: Freezing | None = None
+    bfloat16: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def __post_init__(self) -> None:
+        partial = self.freezing is not None and self.freezing.partial
+        self._wrapped = self.ranks.wrapped(self.network, self.normalise.mean.device, partial=partial)
+
+    def run(
+        self,
+        epoch: int,
+        part: Part,
+        *,
+        go_on: Callable[[Part], bool],
+        progress: Callable[[int], float],
+        on_step: Callable[[int, float, float], None],
+    ) -> EpochResult:
+        """Does what is left of an epoch of which `part` is done; `part` follows step by step.
+
+        `go_on` is asked before each step, and may leave by an exception: all of `part` is done then, and nothing more.
+        `progress(step)` gives the part of the whole training done, 0...1. `on_step(step, loss, images_per_second)` is
+        told after each step. Raises UserError on a loss that is not finite.
+        """
+        recipe, loader, ranks = self.recipe, self.loader, self.ranks
+        self.network.train()
+        part.begin()
+        first, before = -1, part.seconds
+        started = time.perf_counter()
+        with closing(loader.epoch(epoch, part.steps)) as batches:
+            while (batch := ranks.together(lambda: next(batches, None))) is not None and go_on(part):
+                done = progress(part.steps)
+                part.lr = lr = learning_rate(recipe.optimiser.lr, recipe.schedule, done, recipe.epochs)
+                set_rate_(self.optimiser, lr)
+                if self.freezing is not None and first != self.freezing.first(done):
+                    first = self.freezing.apply_(done)
+                loss = self.gradients(batch, part.rng)
+                if not np.isfinite(loss):
+                    raise UserError(
+                        f"the loss became {loss} at step {part.steps + 1} of epoch {epoch + 1} (learning rate {lr:.3g})"
+                        "; the last checkpoint is kept: try a lower --lr with --restart"
+                    )
+                self.step()
+                part.steps += 1
+                part.loss += loss
+                part.seconds = before + time.perf_counter() - started
+                on_step(part.steps, loss, part.steps * loader.batch_size / part.seconds)
+        steps = part.steps
+        images = steps * loader.batch_size
+        finished = steps == loader.steps
+        return EpochResult(part.loss / max(steps, 1), part.lr, steps, images, part.seconds, finished=finished)
+
+    def gradients(self, batch: Batch, rng: np.random.Generator) -> float:
+        """Puts the gradients of the mean loss over the whole batch into the parameters; returns that loss.
+
+        `batch` is this process's part of it. Each piece counts by its images, so that the mean is exact where pieces
+        differ in size; and each draws the noise that its images have in the whole batch.
+        """
+        loader, world = self.loader, self.ranks.world
+        images, targets = prepare(batch, self.recipe, self.classes, self.normalise, rng, loader)
+        self.optimiser.zero_grad(set_to_none=True)
+        pieces = np.array_split(np.arange(len(images)), self.recipe.accumulate)
+        noise = generators() if len(pieces) > 1 else {}
+        total = 0.0
+        for number, rows in enumerate(pieces):
+            if number:
+                set_generators_(noise)
+            with self.ranks.watching(), self._passing(rows, last=rows is pieces[-1]):
+                own = slice(rows[0], rows[-1] + 1)
+                with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+                    loss = self.loss_of(self._wrapped, images[own], targets[own], batch.rows(own))
+                share = len(rows) / loader.batch_size
+                (loss * (share * world)).backward()  # what is exchanged is the mean over the processes
+                total += float(loss.detach()) * share
+        if self.beside is not None:
+            self.ranks.mean_(weight.grad for weight in self.beside.parameters() if weight.grad is not None)
+        return self.ranks.sum(total)[0]
+
+    @contextmanager
+    def _passing(self, rows: np.ndarray, *, last: bool) -> Iterator[None]:
+        """Around the pass of one piece; gradients are exchanged with the `last`, and lie where they are until then."""
+        places = torch.from_numpy(self.loader.places[rows])
+        wrapped = self._wrapped
+        waiting = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
+        with part_of_batch(self.loader.batch_size, places), waiting:
+            yield
+
+    def step(self) -> None:
+        """One step down the gradients that lie in the parameters; the averaged weights follow.
+
+        BatchNorm's running statistics become the mean over the processes, each of which saw its own images.
+        """
+        self.ranks.mean_(local_statistics(self.network))
+        step_(self.optimiser, list(self.network.parameters()), self.recipe.optimiser)
+        if self.average is not None:
+            self.average.update(self.network)
 
 
 def prepare(
@@ -142,29 +203,32 @@ def prepare(
     classes: int,
     normalise: Normaliser,
     rng: np.random.Generator,
-    device: torch.device,
+    loader: Loader,
 ) -> tuple[Tensor, Tensor]:
     """A loaded batch as network input (N, 3, H, W) and targets (N, classes), augmented on the batch."""
-    augmentation = recipe.augmentation
+    augmentation, device = recipe.augmentation, normalise.mean.device
     images = normalise(batch.images.to(device))
     if augmentation.erase:
-        images = erase_(images, augmentation.erase, rng)
+        images = erase_(images, augmentation.erase, rng, loader.places, loader.batch_size)
     targets = soft_targets(batch.labels.to(device), classes, recipe.label_smoothing)
     return mix(images, targets, augmentation, rng)
 
 
-@torch.inference_mode()
 def compute_logits(
     network: nn.Module, batches: Iterable[tuple[np.ndarray, np.ndarray]], normalise: Normaliser, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, C) and labels (N,) of batches of (uint8 (N, R, R, 3), labels); the network is put in eval mode."""
-    network.eval()
-    logits, labels = [], []
-    for images, truth in batches:
-        logits.append(network(normalise(torch.from_numpy(images).to(device))).float().cpu().numpy())
-        labels.append(truth)
+    logits, labels = zip(*logits_by_batch(network, batches, normalise, device))
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def _mixed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch, 2)).generate_state(1)[0])
+@torch.inference_mode()
+def logits_by_batch(
+    network: nn.Module, batches: Iterable[tuple[np.ndarray, np.ndarray]], normalise: Normaliser, device: torch.device
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `compute_logits` gives, batch by batch; there may be none."""
+    network.eval()
+    found = []
+    for images, truth in batches:
+        found.append((network(normalise(torch.from_numpy(images).to(device))).float().cpu().numpy(), truth))
+    return found

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..atomic import write_json
 from ..console import say, warn
-from ..errors import UserError
+from ..errors import Terminated, UserError
 from .mlflow_values import epoch_metrics, final_metrics, parameters
 from .run import BEST, EVALUATION, LABELS, METRICS, RECIPE, SPEC, read_json
 
@@ -104,7 +104,7 @@ class MlflowTracker:
     def close(self, error: BaseException | None) -> None:
         """Marks a run that was stopped."""
         if error is not None and self.id and not self.done:
-            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            status = "KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED"
             self._attempt(self._send)
             self._attempt(lambda: self.client.set_terminated(self.id, status))
 

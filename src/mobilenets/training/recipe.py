@@ -142,14 +142,18 @@ class Tuning:
 class Recipe:
     """All settings of a training.
 
-    `stochastic_depth` is the probability that the last residual branch is dropped for an image; it rises in even steps
-    from block to block (Huang et al. 2016). `tuning` is None where a training begins from random weights,
-    `distillation` where it has no teacher.
+    A batch is that of all processes together. `accumulate` N: each passes its part in N pieces, one after the other, in
+    an N-th of the memory; BatchNorm sees a piece at a time. `sync_bn`: BatchNorm's statistics are those of the pieces
+    of all processes, not each process's own. `stochastic_depth` is the probability that the last residual branch is
+    dropped for an image; it rises in even steps from block to block (Huang et al. 2016). `tuning` is None where a
+    training begins from random weights, `distillation` where it has no teacher.
     """
 
     name: str
     epochs: int = 60
     batch_size: int = 64
+    accumulate: int = 1
+    sync_bn: bool = False
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -167,6 +171,7 @@ class Recipe:
     def __post_init__(self) -> None:
         check_count("epochs", self.epochs, 1)
         check_count("batch size", self.batch_size, 2)
+        check_count("accumulate", self.accumulate, 1)
         check_number("label smoothing", self.label_smoothing, least=0, below=1)
         check_number("stochastic depth", self.stochastic_depth, least=0, below=1)
         check_number("train resolution", self.train_resolution, above=0, most=1)

@@ -20,12 +20,16 @@ from .checkpoint import (
     under_prefix,
     with_prefix,
 )
+from .parallel import Ranks
+from .part import Part
 from .run import BEST, LAST
 
 
 @dataclass
 class Session:
-    """The state of a training after `epoch` whole epochs. `best` is the history's row that was selected.
+    """The state of a training after `epoch` whole epochs and, where it is amid the next, the `part` that is done.
+
+    `best` is the history's row that was selected.
 
     `optimiser` is None where a classifier is fitted to cached features. `beside` is what trains beside the network and
     is thrown away at the end.
@@ -36,6 +40,7 @@ class Session:
     average: Average | None
     beside: nn.Module | None = None
     epoch: int = 0
+    part: Part | None = None
     elapsed: float = 0.0
     trained_seconds: float = 0.0
     images: int = 0
@@ -59,6 +64,9 @@ class Session:
             "best": self.best,
             "history": self.history,
         }
+        if self.part is not None:
+            states, header["part"] = self.part.saved()
+            tensors |= with_prefix("random", states)
         if self.average is not None:
             tensors |= with_prefix("average", self.average.values)
             header["average_steps"] = self.average.steps
@@ -71,9 +79,12 @@ class Session:
             tensors = tensors | self.average.values
         save_tensors(run / BEST, tensors, {"epoch": self.epoch, "selected_by": self.best})
 
-    def restore(self, run: Path) -> None:
-        """Takes over the state that `save` wrote. Raises UserError when it is corrupt or of another network."""
-        tensors, header = load_tensors(run / LAST)
+    def restore(self, run: Path, ranks: Ranks) -> None:
+        """Takes over the state that `save` wrote. Raises UserError when it is corrupt or of another network.
+
+        The writer reads it for all processes.
+        """
+        tensors, header = ranks.first(lambda: load_tensors(run / LAST))
         load_network_(self.network, under_prefix("network", tensors), run / LAST)
         if self.optimiser is not None:
             load_optimiser_(self.optimiser, under_prefix("optimiser", tensors))
@@ -84,5 +95,6 @@ class Session:
             for name, value in self.average.values.items():  # in the network's order, which a file does not keep
                 value.copy_(saved[name])
             self.average.steps = int(header["average_steps"])
+        self.part = Part.restored(under_prefix("random", tensors), header["part"]) if "part" in header else None
         for name in ("epoch", "elapsed", "trained_seconds", "images", "finished", "best", "history"):
             setattr(self, name, header[name])

@@ -39,6 +39,19 @@ def check_arguments(arguments: Arguments) -> None:
     choose_distillation(arguments.teaching, None)
 
 
+def check_pieces(recipe: Recipe, processes: int) -> None:
+    """Raises UserError where a batch is too small for its pieces: BatchNorm needs two images in each."""
+    least = 2 * recipe.accumulate * processes
+    if recipe.batch_size < least:
+        pieces = f"{processes} processes" if recipe.accumulate == 1 else f"accumulate {recipe.accumulate}"
+        if recipe.accumulate > 1 and processes > 1:
+            pieces += f" in {processes} processes"
+        raise UserError(
+            f"batch size {recipe.batch_size} is too small for {pieces}, two images at least in each piece: allowed is "
+            f"{least} or more"
+        )
+
+
 def settings_of(arguments: Arguments, spec: Spec, images: int) -> Recipe:
     """The recipe for the data; where the clock ends the training, and nothing else, its epochs have no limit."""
     weights = arguments.weights is not None

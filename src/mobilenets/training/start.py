@@ -15,8 +15,8 @@ from .choose import Changes
 
 FREEZE_WORDS = ("none", "all")
 _HEAD_ONLY_IGNORES = (  # settings of gradient steps, which fitting a head to cached features has none of
-    "batch_size", "optimizer", "lr", "weight_decay", "label_smoothing", "mixup", "cutmix", "progressive",
-    "layer_decay", "unfreeze",
+    "batch_size", "accumulate", "sync_bn", "optimizer", "lr", "weight_decay", "label_smoothing", "mixup", "cutmix",
+    "progressive", "layer_decay", "unfreeze",
 )  # fmt: skip
 
 _HEAD_ONLY_SETS = ("augmentation.", "train_resolution=", "store=", "tuning.")  # what fitting a head does go by

@@ -30,7 +30,7 @@ class Tracker(Protocol):
         """Takes the scores on the reported split, as evaluation.json has them; all files of the Run are there."""
 
     def close(self, error: BaseException | None) -> None:
-        """Ends, because all is done or because of `error`, KeyboardInterrupt where a person stopped the training."""
+        """Ends, because all is done or because of `error`: KeyboardInterrupt or Terminated where it was stopped."""
 
 
 def open_trackers(track: str | Tracker | None, run: Path) -> list[Tracker]:

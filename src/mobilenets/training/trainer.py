@@ -4,48 +4,50 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..arch.check import check_number
 from ..arch.registry import create_spec
 from ..arch.spec import Spec
-from ..console import progress as progress_bar
 from ..console import say
 from ..data.dataset import Dataset, open_dataset
 from ..data.fingerprint import fingerprint
 from ..data.roles import Roles, roles
 from ..errors import UserError
 from ..nn.kernels import available
+from ..nn.kernels.binding import SWITCH
 from ..nn.kernels.memory import kept_memory
 from ..nn.network import build_network
 from ..nn.placement import placed
 from ..nn.refold import set_momentum_
 from ..nn.stochastic_depth import set_stochastic_depth_
+from ..nn.sync_norm import synchronise_
 from .adopt import adopt, adopted_spec, spec_to_train
 from .average import make_average
 from .begin import Arguments, choose_device, claim, describe, make_spec, write_beginning
 from .choose import file_sha256
 from .distill import make_distiller
-from .epochs import Training, seconds_left
+from .epochs import Training
 from .find_lr import find_lr
-from .freeze import Freezing
 from .head_only import HeadTraining
 from .hold import held
 from .lesson import Lesson, plan_lesson
 from .loading import make_loader, training_resolution
-from .loop import LabelLoss, Normaliser, train_epoch
+from .loop import LabelLoss, Normaliser
 from .optimise import make_optimiser
+from .parallel import Ranks, local_device
 from .precision import Precision, choose_precision
 from .recipe import Recipe
 from .run import LAST, RECIPE, is_run, read_json
 from .session import Session
-from .settle import check_arguments, settings_of
+from .settle import check_arguments, check_pieces, settings_of
 from .start import Start, check_fits
+from .steps import CHECKPOINT_MINUTES, StepTraining
 from .teacher import Teacher
 from .tracking import Tracker, open_trackers
 
@@ -60,22 +62,29 @@ def run_training(
     teacher: Teacher | None = None,
     range_test: bool = False,
     track: str | Tracker | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Trains as `arguments` say and leaves a Run at `out`, or goes on with it. Returns what `train --json` prints.
 
     With `range_test` it sweeps the learning rate instead, see `find_lr`, and leaves a Run at `out` as it is.
     `start` holds the weights that `arguments.weights` names, `teacher` is what `arguments.teaching` names, `track` who
     follows besides TensorBoard, see `tracking`; it is no argument of the Run, and may change when a training goes on.
+    At most `checkpoint_minutes` of work are lost by a kill. Of several processes `ranks` are, the writer alone writes.
     Bad values raise UserError before the data is read.
     Selection sees a part of the training data alone; the reported split is scored once, at the end.
     """
     check_arguments(arguments)
+    check_number("checkpoint minutes", checkpoint_minutes, above=0)
+    ranks = ranks or Ranks()
+    if range_test and ranks.world > 1:
+        raise UserError(f"find lr runs in one process, and here are {ranks.world}: start it without torchrun")
     run = Path(out)
     if threads is not None:
         if threads < 1:
             raise UserError(f"threads {threads} is out of range: allowed is 1 or more")
         torch.set_num_threads(threads)
-    placement = choose_device(arguments.device)
+    placement = local_device(choose_device(arguments.device), ranks)
     if start is not None:
         model = None if arguments.model is None else create_spec(arguments.model, width=arguments.width)
         check_fits(start, model, arguments.width, arguments.changes)
@@ -87,66 +96,103 @@ def run_training(
     arguments = replace(arguments, recipe_sha256=file_sha256(arguments.recipe))
     if range_test and track is not None:
         raise UserError("track goes with a training; find-lr sweeps the learning rate, and leaves nothing to follow")
-    trackers = [] if range_test else open_trackers(track, run)
-    with nullcontext() if range_test else held(run):
-        return _train(arguments, run, placement, start, teacher, trackers, restart=restart, range_test=range_test)
+    trackers: list[Tracker] = []
+    with ExitStack() as stack:
+        if not range_test:
+            ranks.first(lambda: trackers.extend(open_trackers(track, run)))
+            ranks.first(lambda: stack.enter_context(held(run)))
+            ranks.first(lambda: claim(run, arguments, restart=restart))
+        elif run.exists() and not run.is_dir():
+            raise UserError(f"{run}: is a file; --out names a folder")
+        if placement.type == "cpu":
+            stack.enter_context(kept_memory())
+        training = _begin(arguments, run, placement, start, teacher, ranks, range_test=range_test)
+        training.trackers = trackers
+        if range_test:
+            return find_lr(training, run)
+        if isinstance(training, StepTraining):
+            training.checkpoint_minutes = checkpoint_minutes
+        return training.result()
 
 
-def _train(
+def _begin(
     arguments: Arguments,
     run: Path,
     placement: torch.device,
     start: Start | None,
     teacher: Teacher | None,
-    trackers: Sequence[Tracker],
+    ranks: Ranks,
     *,
-    restart: bool,
     range_test: bool,
-) -> dict[str, Any]:
-    """`run_training` once the arguments are complete and the Run is this process's own."""
+) -> Training:
+    """The training, its Run begun, once the arguments are complete and the Run is this training's own."""
+    begun = ranks.first(lambda: read_json(run / RECIPE) if is_run(run) and not range_test else None)
+
+    def plan() -> tuple[Dataset, Roles, Spec, Recipe, Lesson | None]:
+        dataset = open_dataset(arguments.data, labels=arguments.labels)
+        parts = roles(dataset, seed=0)
+        if start is None:
+            spec = make_spec(arguments, dataset)
+        else:
+            spec = adopted_spec(start, dataset, parts.train, arguments.resolution, arguments.total_stride)
+        if begun is not None:  # as it was begun: a newer version may have other ideas of the same recipe
+            settings = Recipe.from_json(begun["recipe"])
+        else:
+            settings = settings_of(arguments, spec, len(parts.train))
+        check_pieces(settings, ranks.world)
+        if start is not None:
+            spec = spec_to_train(start, spec, settings)
+        describe(spec, dataset, parts)
+        lesson = None
+        if teacher is not None:
+            side = training_resolution(spec.resolution, settings.train_resolution)
+            lesson = plan_lesson(teacher, settings, spec, dataset.classes, side)
+        return dataset, parts, spec, settings, lesson
+
+    dataset, parts, spec, settings, lesson = ranks.together(plan)
+    if placement.type == "cpu":
+        _share_kernels(ranks)
+    precision = ranks.first(lambda: _precision(begun, arguments, settings, placement))
+    mark = ranks.together(lambda: fingerprint(dataset))
+    ranks.together(lambda: _same_data(ranks.first(lambda: mark), mark, arguments.data))
     if not range_test:
-        claim(run, arguments, restart=restart)
-    elif run.exists() and not run.is_dir():
-        raise UserError(f"{run}: is a file; --out names a folder")
-    dataset = open_dataset(arguments.data, labels=arguments.labels)
-    parts = roles(dataset, seed=0)
-    if start is None:
-        spec = make_spec(arguments, dataset)
-    else:
-        spec = adopted_spec(start, dataset, parts.train, arguments.resolution, arguments.total_stride)
-    if is_run(run) and not range_test:  # as it was begun: a newer version may have other ideas of the same recipe
-        settings = Recipe.from_json(read_json(run / RECIPE)["recipe"])
-    else:
-        settings = settings_of(arguments, spec, len(parts.train))
-    if start is not None:
-        spec = spec_to_train(start, spec, settings)
-    describe(spec, dataset, parts)
-    lesson = None
-    if teacher is not None:
-        side = training_resolution(spec.resolution, settings.train_resolution)
-        lesson = plan_lesson(teacher, settings, spec, dataset.classes, side)
-    precision = _precision(run, arguments, settings, placement, range_test=range_test)
-    if range_test:
-        mark = fingerprint(dataset)
-    else:
-        mark = write_beginning(run, arguments, spec, dataset, parts, settings, start, lesson, precision)
-    with kept_memory() if placement.type == "cpu" else nullcontext():
-        where = run / "none" if range_test else run
-        training = _make(where, spec, dataset, parts, settings, arguments, placement, start, mark, lesson, precision)
-        training.trackers = trackers
-        return find_lr(training, run) if range_test else training.result()
+        ranks.first(
+            lambda: write_beginning(run, arguments, spec, dataset, parts, settings, mark, start, lesson, precision)
+        )
+    has_checkpoint = ranks.first(lambda: (run / LAST).exists() and not range_test)
+    return _make(
+        run, spec, dataset, parts, settings, arguments, placement, start, mark, lesson, precision, ranks, has_checkpoint
+    )
 
 
-def _precision(run: Path, arguments: Arguments, recipe: Recipe, device: torch.device, *, range_test: bool) -> Precision:
+def _share_kernels(ranks: Ranks) -> None:
+    """All processes compute by the kernels, or none does: one of several machines may have no compiler."""
+    if ranks.world == 1:
+        return
+    ranks.first(available)  # compiled once, the others find it
+    if ranks.sum(available()[0])[0] < ranks.world and available()[0]:
+        say("training by plain PyTorch: not all processes have the kernels for their CPU")
+        os.environ[SWITCH] = "0"
+
+
+def _precision(begun: dict[str, Any] | None, arguments: Arguments, recipe: Recipe, device: torch.device) -> Precision:
     """That which the Run was begun with, or what the arguments come to here."""
-    begun = read_json(run / RECIPE).get("precision") if is_run(run) and not range_test else None
-    if begun is not None:
-        return Precision(**begun)
+    if begun is not None and begun.get("precision") is not None:
+        return Precision(**begun["precision"])
     steps = recipe.tuning is None or recipe.tuning.freeze != "all"
     chosen = choose_precision(arguments.precision, device, steps=steps)
     if arguments.precision == "auto":
         say(f"computes in {chosen.name}: {chosen.why} (--precision sets it)")
     return chosen
+
+
+def _same_data(first: str, own: str, data: str) -> None:
+    """Raises UserError where this process's data is not the writer's."""
+    if first != own:
+        raise UserError(
+            f"the data at {data} is not the same for all processes (fingerprint {first[:12]} and {own[:12]}): give all "
+            "machines the same copy"
+        )
 
 
 def refuse_overwriting(run: Path, name: str, what: str) -> None:
@@ -168,21 +214,30 @@ def _make(
     mark: str,
     lesson: Lesson | None,
     precision: Precision,
+    ranks: Ranks,
+    has_checkpoint: bool,
 ) -> Training:
     """The training, its network new or with the weights to begin from."""
-    loader = make_loader(spec, dataset, parts, recipe, arguments.seed, mark)
+    places = ranks.places(min(recipe.batch_size, len(parts.train)))
+    loader = make_loader(spec, dataset, parts, recipe, arguments.seed, mark, places)
     normalise = Normaliser(spec.preprocessing, device)
     torch.manual_seed(arguments.seed)
     began = time.perf_counter()
-    if start is None or (run / LAST).exists():  # a checkpoint has all that was adopted
+    if start is None or has_checkpoint:  # a checkpoint has all that was adopted
         network = placed(build_network(spec), device)
     else:
-        network = adopt(start, spec, recipe, dataset, parts, normalise)
+        network = ranks.together(lambda: adopt(start, spec, recipe, dataset, parts, normalise))
     tuning = recipe.tuning
     head_only = tuning is not None and tuning.freeze == "all"
+    if head_only and ranks.world > 1:
+        raise UserError(
+            f"freeze all solves for the classifier in one process, here are {ranks.world}: start it without torchrun"
+        )
     if tuning is not None and tuning.norm_momentum is not None:
         set_momentum_(network, tuning.norm_momentum)
     set_stochastic_depth_(network, recipe.stochastic_depth)
+    if recipe.sync_bn and ranks.world > 1:
+        synchronise_(network)
     average = None if head_only else make_average(network, recipe.averaging, loader.steps)
     bfloat16 = precision.bfloat16
     labels = LabelLoss.of(recipe.loss, loader.labels, spec.head.outputs, device)
@@ -190,63 +245,26 @@ def _make(
     if lesson is not None:
         distiller = make_distiller(lesson, network, loader, normalise, labels, mark, bfloat16=bfloat16)
     beside = None if distiller is None else distiller.projections
+    for module in (network, beside):
+        if module is not None:
+            ranks.same_(module.state_dict().values())
     optimiser = None if head_only else make_optimiser(network, recipe.optimiser, tuning, beside)
     session = Session(network, optimiser, average, beside)
     if start is not None:
         session.elapsed = time.perf_counter() - began  # adopting weights counts as training time
-    kind = HeadTraining if head_only else _Training
+    kind = HeadTraining if head_only else StepTraining
     training = kind(
-        run, spec, dataset, parts, recipe, loader, session, normalise, minutes=arguments.minutes, bfloat16=bfloat16
+        run,
+        spec,
+        dataset,
+        parts,
+        recipe,
+        loader,
+        session,
+        normalise,
+        minutes=arguments.minutes,
+        bfloat16=bfloat16,
+        ranks=ranks,
     )
     training.loss_of = distiller or labels
     return training
-
-
-class _Training(Training):
-    """Training by steps down the gradient."""
-
-    def train(self) -> None:
-        """Epoch after epoch until they or the minutes are over."""
-        session, recipe = self.session, self.recipe
-        elapsed = self.clock()
-        assert session.optimiser is not None
-        freezing = None if recipe.tuning is None else Freezing(session.network, recipe.tuning)
-        if self.device.type == "cpu":
-            found, reason = available()
-            if not found:
-                say(f"training by plain PyTorch, without the kernels for this CPU: {reason}")
-
-        def part_done(step: int) -> float:
-            by_steps = (session.epoch + step / self.loader.steps) / recipe.epochs
-            return max(by_steps, elapsed() / self.limit if self.limit else 0.0)
-
-        def keep_going() -> bool:
-            return self.limit is None or elapsed() < self.limit
-
-        def on_step(step: int, loss: float, speed: float) -> None:
-            left = seconds_left(part_done(step), elapsed())
-            note = f"{speed:.0f} images/s  loss {loss:.3f}{self.last_score()}  {left} left"
-            bar.update(task, completed=step, note=note, description=f"epoch {session.epoch + 1}{self.total}")
-
-        with progress_bar() as bar:
-            task = bar.add_task("train", total=self.loader.steps, note="")
-            while session.epoch < recipe.epochs and keep_going():
-                outcome = train_epoch(
-                    session.network,
-                    self.loader,
-                    session.optimiser,
-                    recipe,
-                    epoch=session.epoch,
-                    classes=self.spec.head.outputs,
-                    normalise=self.normalise,
-                    average=session.average,
-                    progress=part_done,
-                    on_step=on_step,
-                    keep_going=keep_going,
-                    device=self.device,
-                    bfloat16=self.bfloat16,
-                    freezing=freezing,
-                    loss_of=self.loss_of,
-                )
-                self.finish_epoch(outcome, elapsed)
-        self.finish(elapsed())

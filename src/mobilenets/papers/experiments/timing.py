@@ -17,8 +17,9 @@ from ...training.average import make_average
 from ...training.begin import Arguments, choose_device, make_spec
 from ...training.choose import Changes, with_settings
 from ...training.loading import make_loader
-from ...training.loop import LabelLoss, Normaliser, compute_logits, train_epoch
+from ...training.loop import Epoch, LabelLoss, Normaliser, compute_logits
 from ...training.optimise import make_optimiser
+from ...training.part import Part
 from ...training.settle import check_arguments, settings_of
 
 WARM_UP = 2  # steps that are not counted
@@ -75,29 +76,24 @@ def time_training(
     def on_step(*_: float) -> None:
         moments.append(time.perf_counter())
 
-    def keep_going() -> bool:
+    def keep_going(*_: Part) -> bool:
         return len(moments) < WARM_UP + LEAST or moments[-1] < first + seconds
 
     with kept_memory():
         for epoch in range(WARM_UP + LEAST):  # a set may have fewer steps in an epoch
             if epoch and not keep_going():
                 break
-            train_epoch(
-                network,
-                loader,
-                make_optimiser(network, settings.optimiser, None, None),
-                settings,
-                epoch=epoch,
+            Epoch(
+                network=network,
+                loader=loader,
+                optimiser=make_optimiser(network, settings.optimiser, None, None),
+                recipe=settings,
                 classes=spec.head.outputs,
                 normalise=normalise,
-                average=make_average(network, settings.averaging, loader.steps),
-                progress=lambda step: 0.0,
-                on_step=on_step,
-                keep_going=keep_going,
-                device=device,
-                bfloat16=precision == "bfloat16",
                 loss_of=LabelLoss.of(settings.loss, loader.labels, spec.head.outputs, device),
-            )
+                average=make_average(network, settings.averaging, loader.steps),
+                bfloat16=precision == "bfloat16",
+            ).run(epoch, Part(0, epoch), go_on=keep_going, progress=lambda step: 0.0, on_step=on_step)
         step = (moments[-1] - moments[WARM_UP - 1]) / (len(moments) - WARM_UP)
         some = parts.selection[:SCORED]
         started = time.perf_counter()

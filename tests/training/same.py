@@ -1,0 +1,35 @@
+"""What two Runs must share to be the same training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobilenets.training import checkpoint
+from mobilenets.training.run import BEST, EVALUATION, LAST, METRICS
+
+TIMES = ("seconds", "images_per_second")
+
+
+def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The rows of a Run's metrics, without what the clock says."""
+    return without_times([json.loads(line) for line in (run / METRICS).read_text().splitlines()])
+
+
+def same_run(a: Path, b: Path) -> None:
+    """Both Runs hold the same numbers and bit for bit the same weights."""
+    assert metrics(a) == metrics(b)
+    ours, theirs = (json.loads((run / EVALUATION).read_text()) for run in (a, b))
+    ours.pop("network"), theirs.pop("network")
+    assert ours == theirs
+    for name in (BEST, LAST):
+        one, two = checkpoint.load_tensors(a / name)[0], checkpoint.load_tensors(b / name)[0]
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one), name
