@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from same import metrics, same_run
 from torch import nn
 from torch.nn import functional as F
@@ -24,7 +27,7 @@ from mobilenets.nn.noise import dropout, part_of_batch, uniform
 from mobilenets.tasks.classify import classification_report
 from mobilenets.training.checkpoint import load_tensors
 from mobilenets.training.loop import Normaliser, compute_logits
-from mobilenets.training.parallel import Ranks
+from mobilenets.training.parallel import Ranks, name_of_start
 from mobilenets.training.run import EVALUATION, LAST, METRICS, RECIPE, open_run
 
 SETTINGS: dict[str, Any] = {  # six steps an epoch
@@ -107,6 +110,28 @@ def test_scoring_is_divided_without_copies(shapes: Path) -> None:
         own = parts[number % 3][number // 3]
         assert np.array_equal(own[0], images)
         assert np.array_equal(own[1], labels)
+
+
+def test_processes_of_an_earlier_start_are_not_met() -> None:
+    """The store is full of what those left that are dead by now."""
+    store = dist.HashStore()
+    for rank in (1, 2):
+        store.set(f"ask/{rank}", f"old {rank}")
+    names: dict[int, str] = {}
+
+    def come(rank: int) -> None:
+        names[rank] = name_of_start(store, rank, 3, patience=20)
+
+    threads = [threading.Thread(target=come, args=(rank,)) for rank in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert len(set(names.values())) == 1
+    assert len(names) == 3
+    with pytest.raises(RuntimeError, match="process 1 of 2 did not come"):
+        name_of_start(store, 0, 2, patience=0.1)
 
 
 @pytest.mark.parametrize(

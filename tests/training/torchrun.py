@@ -15,10 +15,15 @@ def torchrun(*arguments: object, restarts: int = 0, timeout: float = 550) -> sub
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run(
+    process = subprocess.Popen(
         [*command, f"--max-restarts={restarts}", *map(str, arguments)],
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
     )
+    try:
+        printed, told = process.communicate(timeout=timeout)
+    finally:
+        process.terminate()  # where the time is over: it ends its workers
+    return subprocess.CompletedProcess(process.args, process.returncode, printed, told)

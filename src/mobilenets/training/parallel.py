@@ -7,11 +7,14 @@ there is one process, and everything here costs nothing.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from inspect import signature
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -162,7 +165,8 @@ def _put_back_(flat: Tensor, parts: Sequence[Tensor]) -> None:
 def joined() -> Iterator[Ranks]:
     """This process among those that torchrun started, joined inside the block; a world of one without it.
 
-    A group that the caller has made is used, and left as it is. Outside the writer nothing is printed inside the block.
+    A group that the caller has made is used, and left as it is; it has a backend for tensors on the CPU. Outside the
+    writer nothing is printed inside the block.
     """
     if dist.is_initialized():
         yield Ranks(dist.get_rank(), dist.get_world_size())
@@ -170,8 +174,7 @@ def joined() -> Iterator[Ranks]:
     if not launched():
         yield Ranks()
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = _meet()
     quiet = console().quiet
     console().quiet = quiet or not ranks.is_writer
     try:
@@ -179,6 +182,47 @@ def joined() -> Iterator[Ranks]:
     finally:
         console().quiet = quiet
         dist.destroy_process_group()
+
+
+def _meet() -> Ranks:
+    """Joins the group of this start of the processes."""
+    store, rank, world = next(iter(dist.rendezvous("env://")))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    ranks = Ranks(rank, world)
+    with ranks.watching():
+        own = dist.PrefixStore(name_of_start(store, rank, world), store)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=world)
+    return ranks
+
+
+def name_of_start(store: dist.Store, rank: int, world: int, *, patience: float = 600) -> str:
+    """A name that the processes which are alive now share, and those of an earlier start do not.
+
+    torchrun keeps its store when it starts the processes again, with the addresses of the dead in it (torch 2.13:
+    whoever reads one before it is written anew cannot connect), and it has no number of the start that all machines
+    agree on. So each process asks under a word of its own, and the first answers until all have its name.
+    Raises RuntimeError where one does not come within `patience` seconds.
+    """
+    if rank:
+        word = uuid4().hex
+        store.set(f"ask/{rank}", word)
+        store.wait([f"answer/{word}"], timedelta(seconds=patience))
+        name = store.get(f"answer/{word}").decode()
+        store.set(f"{name}/{rank}", "")
+        return name
+    name, answered, missing = uuid4().hex, {""}, set(range(1, world))
+    give_up = time.monotonic() + patience
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"{name}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"ask/{other}"]) and (word := store.get(f"ask/{other}").decode()) not in answered:
+                store.set(f"answer/{word}", name)
+                answered.add(word)
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"timed out: process {min(missing)} of {world} did not come")
+        time.sleep(0.02)
+    return name
 
 
 def local_device(device: torch.device, ranks: Ranks) -> torch.device:
