@@ -1,22 +1,25 @@
 """The process that trains one network of an experiment: `python -m mobilenets.papers.experiments.worker`.
 
 It reads its job, one line of JSON, from stdin, and answers with one JSON document on stdout; everything said goes to
-stderr. stdin stays open: when it ends, whoever gave the job is gone, and the process ends at once. A training that
-is ended so goes on after its last finished epoch.
+stderr. stdin stays open: when it ends, whoever gave the job is gone, and the process ends as by SIGTERM: a training
+keeps what it has, and goes on from there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import UserError
+from ...errors import Terminated, UserError
 
-USER_ERROR = 2
+USER_ERROR, TERMINATED = 2, 143
+GRACE = 60.0  # seconds to write a checkpoint
 
 
 def main() -> int:
@@ -30,13 +33,17 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return USER_ERROR
+    except Terminated:
+        return TERMINATED
     answers.close()
     return 0
 
 
 def _end_with_giver() -> None:
     sys.stdin.read()
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(TERMINATED)
 
 
 def _train(**arguments: Any) -> dict[str, Any]:
