@@ -51,12 +51,13 @@ def first_page() -> str:
     lines = [
         "# Reference",
         "",
-        "What `import mobilenets` gives. Everything else lies in the packages, lowest layer first:",
-        "[the layers](../contributing.md#the-layers).",
+        "What `import mobilenets` gives. Everything else lies in the packages below;",
+        "[the layers](../contributing.md#the-layers) say which stands on which.",
         "",
     ]
     for path in public_api():
-        lines += [f"::: {path}", "    options:", "      heading_level: 2", ""]
+        name = path.rpartition(".")[2]
+        lines += [f"::: {path}", "    options:", "      heading_level: 2", f"      heading: mobilenets.{name}", ""]
     lines += ["## The packages", ""]
     return "\n".join([*lines, *(f"- [`mobilenets.{name}`]({name}.md)" for name in packages()), ""])
 

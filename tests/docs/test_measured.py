@@ -52,3 +52,13 @@ def test_imported_weights() -> None:
     line = row_of_the_table("the published uint8 V2 on 500 ImageNet pictures")
     assert f"| {ours:.1%} |".replace("%", " %") in line
     assert f"LiteRT {source:.1%}".replace("%", " %") in line
+
+
+def test_what_squeeze_and_excite_costs() -> None:
+    page = (ROOT / "docs" / "papers-to-code" / "v3.md").read_text(encoding="utf-8")
+    for row in {str(row["network"]): row for row in rows("squeeze_excite.jsonl")}.values():
+        ratio = row["ratio"]
+        assert isinstance(ratio, list)
+        least, median, most = ratio
+        times = f"| {row['with_ms']:.2f} ms | {row['without_ms']:.2f} ms |"
+        assert f"| `{row['network']}` {times} {median:.2f} ({least:.2f}-{most:.2f}) |" in page
