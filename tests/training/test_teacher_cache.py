@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from mobilenets.api import train
 from mobilenets.data.augment import Augmentation
 from mobilenets.data.dataset import open_dataset
 from mobilenets.data.loader import Batch, Images, Loader
+from mobilenets.errors import Terminated
+from mobilenets.training import teacher_cache
 from mobilenets.training.run import LAST
 from mobilenets.training.teacher_cache import TeacherCache, rounded
 
@@ -46,6 +50,32 @@ def straight(shapes: Path, teacher: Path, tmp_path_factory: pytest.TempPathFacto
         train(shapes, out=root / "run", teacher=teacher, **CACHED)
     (folder,) = (root / "cache" / "teachers").iterdir()
     return root / "run", folder
+
+
+def test_a_signal_amid_the_answers_is_obeyed_and_nothing_changes(
+    straight: tuple[Path, Path],
+    shapes: Path,
+    teacher: Path,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original, asked = teacher_cache.rounded, 0
+
+    def answered(logits: Tensor) -> np.ndarray:
+        nonlocal asked
+        asked += 1
+        if asked == 12:  # in the second epoch: a copy has nine batches
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(logits)
+
+    monkeypatch.setattr(teacher_cache, "rounded", answered)
+    with pytest.raises(Terminated):
+        train(shapes, out=tmp_path / "run", teacher=teacher, **CACHED)
+    assert asked == 12
+    monkeypatch.setattr(teacher_cache, "rounded", original)
+    train(shapes, out=tmp_path / "run", teacher=teacher, **CACHED)
+    same_run(straight[0], tmp_path / "run")
 
 
 def loader_of(shapes: Path, copies: int | None, seed: int = 0) -> Loader:

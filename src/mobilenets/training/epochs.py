@@ -157,6 +157,12 @@ class Training(ABC):
     def checkpoint(self) -> None:  # noqa: B027 - as above
         """Keeps what is done of an unfinished epoch, if anything; subclasses that can stop amid one do so."""
 
+    def leave_if_asked(self) -> None:
+        """Where a signal asked this process to end: a checkpoint, and then it does. Not for amid a step."""
+        if self.stop.asked is not None:
+            self.checkpoint()
+            self.stop.obey()
+
     def finish(self, elapsed: float) -> None:
         """Commits that nothing is left to train. Raises UserError where the minutes were over before the first step."""
         if self.session.best is None and self.limit is not None:
@@ -210,9 +216,7 @@ class Training(ABC):
 
         def until_stopped() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for batch in batches:
-                if self.stop.asked is not None:
-                    self.checkpoint()
-                    self.stop.obey()
+                self.leave_if_asked()
                 yield batch
 
         scored = self.ranks.together(lambda: logits_by_batch(network, until_stopped(), self.normalise, self.device))

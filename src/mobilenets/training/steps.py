@@ -7,6 +7,7 @@ import signal
 from ..console import progress as progress_bar
 from ..console import say
 from ..nn.kernels import available
+from .distill import Distiller
 from .epochs import Training, seconds_left
 from .freeze import Freezing
 from .loop import Epoch
@@ -36,6 +37,8 @@ class StepTraining(Training):
             note = f"{speed:.0f} images/s  loss {loss:.3f}{self.last_score()}  {left} left"
             bar.update(task, completed=step, note=note, description=f"epoch {session.epoch + 1}{self.total}")
 
+        if isinstance(self.loss_of, Distiller) and self.loss_of.cache is not None:
+            self.loss_of.cache.between = self.leave_if_asked  # answers take minutes, before the step begins
         with progress_bar() as bar, self.stop:
             task = bar.add_task("train", total=self.loader.steps, note="")
             while session.epoch < recipe.epochs and (session.part is not None or self._time_is_left()):

@@ -61,12 +61,14 @@ class TeacherCache:
     """Logits float16 (N, C) for each copy of the N training images, less their largest in each row.
 
     One file for each copy in `folder`, memory-mapped, written whole or not at all, its hash beside it: what is damaged
-    is answered again. Where the folder cannot be written the answers stay in memory, and this is printed.
+    is answered again. Where the folder cannot be written the answers stay in memory, and this is printed. `between` is
+    called between two batches of answers, and may leave by an exception.
     """
 
     def __init__(self, folder: Path, loader: Loader, normalise: Normaliser) -> None:
         self.folder, self.loader, self.normalise = folder, loader, normalise
         self.held: dict[int, np.ndarray] = {}
+        self.between: Callable[[], None] = lambda: None
 
     def rows(self, batch: Batch, answers: Callable[[Tensor], Tensor]) -> Tensor:
         """The logits (n, C), float32, of a batch of the loader; `answers` asks the teacher about normalised images."""
@@ -96,7 +98,10 @@ class TeacherCache:
 
     def _ask(self, draw: int, answers: Callable[[Tensor], Tensor]) -> np.ndarray:
         device = self.normalise.mean.device
-        parts = [rounded(answers(self.normalise(batch.images.to(device)))) for batch in self.loader.in_order(draw)]
+        parts = []
+        for batch in self.loader.in_order(draw):
+            self.between()
+            parts.append(rounded(answers(self.normalise(batch.images.to(device)))))
         return np.concatenate(parts)
 
 
