@@ -11,7 +11,8 @@ from .designs import Design
 
 COLOURS = ("#1f4e79", "#c0392b", "#2e8b57", "#b8860b")
 FORMS = ("png", "svg")
-BESIDE = 0.96  # where the dots of the seeds stand, times the network's multiply-adds
+BESIDE = -6 / 72  # inches from a network's point to the dots of its seeds
+ROOM = 1.4  # times the least and the most multiply-adds: where the axis ends
 
 
 def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) -> list[Path]:
@@ -25,12 +26,14 @@ def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) ->
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+        from matplotlib.transforms import ScaledTranslation
     except ImportError:
         say('the plot needs matplotlib: pip install "mobilenets[plot]"')
         return []
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    beside = axes.transData + ScaledTranslation(BESIDE, 0, figure.dpi_scale_trans)
     lines = dict.fromkeys(cell["line"] for cell in cells)
     for line, colour in zip(lines, COLOURS, strict=False):
         points = sorted((cell for cell in cells if cell["line"] == line), key=lambda cell: cell["macs"])
@@ -43,7 +46,7 @@ def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) ->
         axes.errorbar(macs, top1, bars, color=colour, marker="o", markersize=6, capsize=3, linewidth=1.4, label=line)
         for cell, x in zip(points, macs):
             seeds = [100 * one for one in cell["by_seed"]]
-            axes.plot([BESIDE * x] * len(seeds), seeds, ".", color=colour, alpha=0.5, markersize=6, zorder=1)
+            axes.plot([x] * len(seeds), seeds, ".", color=colour, alpha=0.5, markersize=6, zorder=1, transform=beside)
             if len(points) > 1:
                 axes.annotate(
                     f"{cell['resolution']} px",
@@ -54,10 +57,12 @@ def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) ->
                     color=colour,
                 )
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    costs = [cell["macs"] / 1e6 for cell in cells]
+    axes.set_xlim(min(costs) / ROOM, max(costs) * ROOM)
+    near = max(costs) < 10 * min(costs)
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7) if near else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.12)
     axes.set_xlabel("multiply-adds, millions (log scale)")
     axes.set_ylabel("top-1, %")
     axes.set_title(f"{design.name}: {design.title}\n{how}", loc="left", fontsize=10)
