@@ -19,20 +19,17 @@ PUBLISHED = {
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 rendered hands of 48 pixels in train/, val/ and test/; 120 of them are test images."""
+    """600 rendered hands of 32 pixels in train/, val/ and test/; 120 of them are test images."""
     from mobilenets.data import hands
 
-    return hands.prepare(images=600, size=48, out=tmp_path_factory.mktemp("photos") / "hands", workers=1)
+    return hands.prepare(images=600, size=32, out=tmp_path_factory.mktemp("photos") / "hands", workers=1)
 
 
 @pytest.fixture
-def workshop(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of an example, with `photos`, `my_images` and `new-photos` in it."""
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of an example, empty."""
     folder = tmp_path / "workshop"
     folder.mkdir()
-    for name in ("photos", "my_images"):
-        (folder / name).symlink_to(photos)
-    (folder / "new-photos").symlink_to(photos / "test" / "rock")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MOBILENETS_KERNELS", "0")  # compiling them takes longer than these trainings
@@ -40,13 +37,21 @@ def workshop(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 @pytest.fixture
-def trained(workshop: Path) -> Path:
+def with_photos(workshop: Path, photos: Path) -> Path:
+    """`photos` and `my_images` in the workshop."""
+    for name in ("photos", "my_images"):
+        (workshop / name).symlink_to(photos)
+    return workshop
+
+
+@pytest.fixture
+def trained(with_photos: Path) -> Path:
     """`run` and `teacher` in the workshop, both the same shallow V1 after one epoch."""
     from mobilenets.api import train
 
     train("photos", model="mobilenet_v1_shallow", width=0.25, resolution=32, epochs=1, out="run", threads=1)
-    (workshop / "teacher").symlink_to(workshop / "run")
-    return workshop / "run"
+    (with_photos / "teacher").symlink_to(with_photos / "run")
+    return with_photos / "run"
 
 
 @pytest.fixture

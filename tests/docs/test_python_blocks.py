@@ -15,8 +15,13 @@ from typing import Any
 import pytest
 from markdown_pages import PAGES, CodeBlock, code_blocks, page_id
 
-# Names that an example uses -> the fixture that makes them.
-NEEDS = {r'"(run|teacher)"': "trained", r"\.tflite\b": "published", r"\.timm_ra_in1k\b": "on_hub"}
+# Names that a page's examples use and do not make themselves -> the fixture that makes them.
+NEEDS = {
+    r'"(photos|my_images)"': "with_photos",
+    r'(?<!out=)"(run|teacher)"': "trained",
+    r"\.tflite\b": "published",
+    r"\.timm_ra_in1k\b": "on_hub",
+}
 WORKS = re.compile(r"\b(train|export|verify|convert|create_model\(\"[\w]+\.\w)")  # takes more than a second or two
 PRINTED = re.compile(r"^print\(.*\)  # (?P<value>.+)$", re.MULTILINE)
 
@@ -66,8 +71,10 @@ CASES = [
 def test_the_python_of_a_page_runs(page: Path, request: pytest.FixtureRequest) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     blocks = python_blocks(page)
+    program = "".join(block.text for block in blocks)
     for pattern, fixture in NEEDS.items():
-        if any(re.search(pattern, block.text) for block in blocks):
+        made_here = fixture == "trained" and 'out="run"' in program
+        if re.search(pattern, program) and not made_here:
             request.getfixturevalue(fixture)
     for block in blocks:
         run = run_examples if re.search(r"^>>> ", block.text, re.MULTILINE) else run_program
