@@ -39,8 +39,9 @@ from mobilenets.nn.kernels.memory import kept_memory
 from mobilenets.nn.network import build_network
 from mobilenets.nn.placement import placed
 from mobilenets.training.average import make_average
-from mobilenets.training.loop import LabelLoss, Normaliser, train_epoch
+from mobilenets.training.loop import Epoch, LabelLoss, Normaliser
 from mobilenets.training.optimise import make_optimiser
+from mobilenets.training.part import Part
 from mobilenets.training.precision import choose_precision
 from mobilenets.training.recipes import RECIPES
 
@@ -59,9 +60,9 @@ class Waits:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The loader's batches."""
-        batches = self.loader.epoch(number)
+        batches = self.loader.epoch(number, start)
         while True:
             began = time.perf_counter()
             batch = next(batches, None)
@@ -78,9 +79,9 @@ class Ready(Waits):
         super().__init__(loader)
         self.batches = list(loader.epoch(0))
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The same batches each time."""
-        yield from self.batches
+        yield from self.batches[start:]
 
 
 def main() -> None:
@@ -127,21 +128,24 @@ def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str,
     numbers = count()
 
     def train(loader: Waits) -> float:
-        outcome = train_epoch(
-            network,
-            loader,  # type: ignore[arg-type]
-            optimiser,
-            recipe,
-            epoch=next(numbers),
+        number = next(numbers)
+        epoch = Epoch(
+            network=network,
+            loader=loader,  # type: ignore[arg-type]
+            optimiser=optimiser,
+            recipe=recipe,
             classes=spec.head.outputs,
             normalise=normalise,
+            loss_of=labels,
             average=average,
+            bfloat16=precision.bfloat16,
+        )
+        outcome = epoch.run(
+            number,
+            Part(0, number),
+            go_on=lambda part: True,
             progress=lambda step: 0.5,
             on_step=lambda step, loss, speed: None,
-            keep_going=lambda: True,
-            device=CPU,
-            bfloat16=precision.bfloat16,
-            loss_of=labels,
         )
         return outcome.images / outcome.seconds
 
