@@ -199,6 +199,15 @@ def test_held_bytes_are_windows_and_not_the_set(folder: Path, window_bytes: int)
     assert 0 < one.most_held <= 2 * (window_bytes + one.order.lanes * group) < total
 
 
+def test_equal_images_that_are_stored_once_count_in_full(tmp_path: Path, png_of: Callable[..., bytes]) -> None:
+    write(tmp_path / "a.parquet", [png_of(n % 2) for n in range(200)], [n % 2 for n in range(200)], row_group_size=20)
+    one = loader(str(tmp_path / "a.parquet"), window_bytes=100_000)
+    size = len(png_of(0))
+    assert 0.9 * size < one.dataset.index.rows["size"].mean() < 1.1 * size
+    list(one.epoch(0))
+    assert one.most_held < 2 * (100_000 + one.order.lanes * 20 * size)
+
+
 def test_a_flaky_server_changes_nothing(folder: Path, server: FolderServer) -> None:
     first = list(loader(local(folder)).epoch(0))
     other = loader(remote(server))

@@ -101,3 +101,18 @@ def test_blocks_are_fetched_once_by_many_threads_and_forgotten(
     assert blocks.read(file, 5000, 5001) == DATA[5000:5001]
     assert blocks.read(file, 0, 1) == DATA[:1]  # was dropped
     assert len(server.asked) == 5
+
+
+def test_what_a_store_raises_of_its_own_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(download, "RETRY_SECONDS", 0.01)
+
+    class ClientError(Exception):
+        """As botocore's and httpx' errors, no OSError."""
+
+    def fails(*_: object, **__: object) -> bytes:
+        raise ClientError("slow down")
+
+    monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", fails)
+    with pytest.raises(ShardError, match=r"a\.tar: cannot be read, tried 4 times \(ClientError: slow down\)"):
+        open_ranges("memory://ranges/a.tar").read(0, 10)

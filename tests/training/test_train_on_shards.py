@@ -78,3 +78,22 @@ def test_a_stream_refuses_sampling_that_needs_any_order(pictures: Path, tmp_path
     ):
         train(server.address, out=tmp_path / "run", set=["sampling.balance=1"], **SETTINGS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_parquet_files_are_streamed_the_same_each_time_and_from_anywhere(pictures: Path, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "set").mkdir()
+    for part, numbers in (("train", range(30)), ("validation", range(30, 35)), ("test", range(35, 40))):
+        files = [(pictures / "set" / kind / f"{i}.png", kind) for i in numbers for kind in ("cat", "dog", "owl")]
+        cells = [{"bytes": path.read_bytes(), "path": None} for path, _ in files]
+        table = pyarrow.table({"image": cells, "label": [kind for _, kind in files]})
+        parquet.write_table(table, tmp_path / "set" / f"{part}-00000-of-00001.parquet", row_group_size=10)
+    here = train(f"{tmp_path}/set/*.parquet", out=tmp_path / "here", **SETTINGS)
+    with serving(tmp_path / "set") as server:
+        address = f"{server.address}/{{test,train,validation}}-00000-of-00001.parquet"  # as the pattern sorts them
+        there = train(address, out=tmp_path / "there", **SETTINGS)
+        assert curve(here) == curve(there)
+        assert here["report"] == there["report"]
+        assert evaluate(here["run"], address)["top1"] == here["report"]["top1"]

@@ -20,6 +20,7 @@ from .shardindex import Index
 GROUP_BITS = 32  # an image's `offset` in the index: its row group in the file above, its row in the group below
 _KEPT_GROUPS = 4  # of single reads (scoring): the images of the row groups that were read last
 _KEPT_FOOTERS = 64
+_AT_ONCE = 2**16  # rows of the index
 _TAIL = 64 * 2**10  # bytes in which a footer is looked for at first
 MAGIC = b"PAR1"
 
@@ -78,11 +79,15 @@ class ParquetFiles(ShardFiles):
 
     def order(self, rows: np.ndarray, batch: int, seed: int, window_bytes: int) -> GroupOrder:
         """See `ShardFiles`: whole row groups at random."""
-        values = self.index.rows[rows]
-        group = values["offset"] >> GROUP_BITS
-        change = (np.diff(group) != 0) | (np.diff(values["shard"]) != 0)
-        bounds = np.concatenate([[0], np.flatnonzero(change) + 1, [len(rows)]])
-        return plan_groups(bounds, float(values["size"].mean()), batch, seed, window_bytes=window_bytes)
+        table = self.index.rows
+        starts = [np.zeros(1, np.int64)]
+        for begin in range(0, len(rows), _AT_ONCE):  # in parts: of millions of images, no copies of the index
+            part = rows[max(0, begin - 1) : begin + _AT_ONCE]
+            group, shard = table["offset"][part] >> GROUP_BITS, table["shard"][part]
+            changes = np.flatnonzero((np.diff(group) != 0) | (np.diff(shard) != 0))
+            starts.append(changes + max(begin, 1))
+        bounds = np.concatenate([*starts, [len(rows)]])
+        return plan_groups(bounds, float(table["size"][rows].mean()), batch, seed, window_bytes=window_bytes)
 
     def most_held(self, window_bytes: int) -> int:
         """See `ShardFiles`: where row groups are larger than the window, the one in use and the next."""

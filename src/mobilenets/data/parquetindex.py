@@ -17,7 +17,6 @@ from .headers import HeaderError, read_header
 from .parquetfiles import (
     GROUP_BITS,
     cache_footer,
-    column_bytes,
     column_number,
     fetch_footer,
     first_line,
@@ -117,15 +116,16 @@ def _scan(folder: Path, address: str, files: Sequence[RangeFile], labels: str | 
     values: dict[Label, int] = {}
     shards: list[Shard] = []
     rows = largest = 0
-    suffix = ""
+    suffix, scale = "", 1.0
     with writing_index(folder) as writer, ThreadPoolExecutor(AT_ONCE) as pool, progress() as bar:
         task = bar.add_task("reading labels", total=len(files), note="")
         for number, file in enumerate(files):
             footer = footers.get(number)
             images = 0
             if footer is not None:
-                suffix = suffix or _suffix(file, footer, columns)
-                images, most = _add(writer, number, file, footer, columns, splits[number], values, suffix, pool)
+                if not suffix:
+                    suffix, scale = _first_group(file, footer, columns)
+                images, most = _add(writer, number, file, footer, columns, splits[number], values, suffix, scale, pool)
                 rows, largest = rows + footer.num_rows, max(largest, most)
             shards.append(Shard(os.path.basename(file.address), splits[number], images, file.size()))
             bar.advance(task)
@@ -168,6 +168,7 @@ def _add(
     split: str | None,
     values: dict[Label, int],
     suffix: str,
+    scale: float,
     pool: ThreadPoolExecutor,
 ) -> tuple[int, int]:
     """Writes the labelled images of a file; returns how many there are, and the bytes of its largest row group."""
@@ -177,7 +178,7 @@ def _add(
     name = os.path.basename(file.address)
     row = images = most = 0
     for group, found in zip(groups, pool.map(lambda g: read_group(file, size, footer, g, columns.labels), groups)):
-        length = column_bytes(footer, group, number)[1]
+        length = round(scale * footer.row_group(group).column(number).total_uncompressed_size)
         most = max(most, length)
         for at, value in enumerate(found):
             if value is not None and value != -1:  # -1 is how a hidden label is written
@@ -221,11 +222,17 @@ def _classes(
     return tuple(ClassLabel(name, index=i) for i, name in enumerate(columns.names)), [int(value) for value in values]
 
 
-def _suffix(file: RangeFile, footer: Any, columns: Columns) -> str:
-    """The suffix that fits the first image: the names of all get it, only what is packed shows it."""
-    first = read_group(file, file.size(), footer, 0, columns.images)[0]
+def _first_group(file: RangeFile, footer: Any, columns: Columns) -> tuple[str, float]:
+    """What the images of the first row group tell of all: the suffix that fits, and how far they exceed their column.
+
+    The names of all get that suffix, only what is packed shows it. A column is smaller than its images where equal ones
+    are stored once.
+    """
+    images = [image for image in read_group(file, file.size(), footer, 0, columns.images) if image is not None]
+    stated = footer.row_group(0).column(_column(file, footer, columns.images)).total_uncompressed_size
     try:
-        header = read_header(first or b"")
+        header = read_header(images[0] if images else b"")
     except HeaderError:
         header = None
-    return "png" if header is None else SUFFIXES.get(header.format, header.format)
+    suffix = "png" if header is None else SUFFIXES.get(header.format, header.format)
+    return suffix, max(1.0, sum(map(len, images)) / max(1, stated))

@@ -17,8 +17,7 @@ _Images = dict[int, bytes]  # row of the index -> encoded image
 class StreamBuffer:
     """What was fetched and not yet taken. `limit` bounds it in bytes, but for runs that somebody waits for.
 
-    `held` counts the encoded bytes of images that are fetched or being fetched, as the index has them, `most` is the
-    largest that `held` was.
+    `held` counts the encoded bytes of images that are fetched or being fetched, `most` is the largest that it was.
     """
 
     def __init__(self, files: ShardFiles, limit: int) -> None:
@@ -47,17 +46,25 @@ class StreamBuffer:
                 self.most = max(self.most, self.held)
             self._waiting.popleft()
             self._left[run] = len(rows)
-            self._runs[run] = self._pool.submit(self.files.read_rows, rows)
+            self._runs[run] = self._pool.submit(self._read, rows, size)
 
     def take(self, run: int, row: int) -> bytes:
         """The encoded image of a row that was wanted in that run; waits for it. Raises ShardError naming the shard."""
         image = self._runs[run].result().pop(row)
         with self._lock:
-            self.held -= int(self._sizes[row])
+            self.held -= len(image)
             self._left[run] -= 1
             if not self._left[run]:
                 del self._left[run], self._runs[run]
         return image
+
+    def _read(self, rows: np.ndarray, stated: int) -> _Images:
+        """The images, of which the index has `stated` bytes; what they have counts from now on."""
+        found = self.files.read_rows(rows)
+        with self._lock:
+            self.held += sum(map(len, found.values())) - stated
+            self.most = max(self.most, self.held)
+        return found
 
     def close(self) -> None:
         """Ends the requests that have not begun, and waits for those that have."""
