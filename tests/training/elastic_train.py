@@ -1,48 +1,46 @@
-"""Run by torchrun: a training in two processes whose second one dies twice, once for each restart.
+"""Run by torchrun: `mobilenets train` in two processes whose second one dies twice, once for each restart.
 
-`elastic_train.py ARGUMENTS` trains with the JSON of api.train's arguments; with `--die` the second process is killed
-before the fourth step of the first epoch, and the process that takes its place gets SIGTERM in the second epoch.
+`elastic_train.py ARGUMENTS` trains as `mobilenets train ARGUMENTS` does; with `--die` in front the second process is
+killed before the fourth step of the first epoch, and the one that takes its place gets SIGTERM in the second epoch.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 
-from mobilenets.api import train
-from mobilenets.errors import Terminated, UserError
+from mobilenets.cli.main import main
 from mobilenets.training.loop import Epoch
 
 DEATHS = {"0": (4, signal.SIGKILL), "1": (6, signal.SIGTERM)}  # by the number of restarts: at which of its steps, how
 
 
-def main() -> None:
-    settings = json.loads(sys.argv[1])
+def run() -> int:
+    arguments = sys.argv[1:]
     restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
-    if "--die" in sys.argv and restarts in DEATHS:
-        number, how = DEATHS[restarts]
-        original, count = Epoch.step, 0
+    if arguments[0] == "--die":
+        del arguments[0]
+        if restarts in DEATHS:
+            die_at(*DEATHS[restarts])
+        if restarts == "0":  # a checkpoint after every step; the second time the signal alone writes one
+            arguments += ["--checkpoint-minutes", "1e-9"]
+    return main(["train", *arguments])
 
-        def step(self: Epoch) -> None:
-            nonlocal count
-            count += 1
-            if count == number and self.ranks.rank == 1:
-                os.kill(os.getpid(), how)
-            original(self)
 
-        Epoch.step = step  # type: ignore[method-assign]
-        settings["checkpoint_minutes"] = 1e-9 if restarts == "0" else None  # the signal alone writes the second time
-    try:
-        train(**settings)
-    except Terminated:
-        sys.exit(143)
-    except UserError as error:
-        if os.environ["RANK"] == "0":
-            sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+def die_at(number: int, how: signal.Signals) -> None:
+    """Sends the second process `how` before its step of that number."""
+    original, count = Epoch.step, 0
+
+    def step(self: Epoch) -> None:
+        nonlocal count
+        count += 1
+        if count == number and self.ranks.rank == 1:
+            os.kill(os.getpid(), how)
+        original(self)
+
+    Epoch.step = step  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run())

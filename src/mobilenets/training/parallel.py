@@ -109,14 +109,16 @@ class Ranks:
     def mean_(self, tensors: Iterable[Tensor]) -> None:
         """Puts the mean over all processes into each tensor."""
         for flat, parts in self._flat(tensors):
-            dist.all_reduce(flat)
+            with self.watching():
+                dist.all_reduce(flat)
             _put_back_(flat / self.world, parts)
 
     @torch.no_grad()
     def same_(self, tensors: Iterable[Tensor]) -> None:
         """Puts the writer's values into each tensor."""
         for flat, parts in self._flat(tensors):
-            dist.broadcast(flat, src=0)
+            with self.watching():
+                dist.broadcast(flat, src=0)
             _put_back_(flat, parts)
 
     def _flat(self, tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
@@ -127,8 +129,7 @@ class Ranks:
         for tensor in tensors:
             kinds.setdefault(tensor.dtype, []).append(tensor)
         for parts in kinds.values():
-            with self.watching():
-                yield torch.cat([part.reshape(-1) for part in parts]), parts
+            yield torch.cat([part.reshape(-1) for part in parts]), parts
 
     def wrapped(self, network: nn.Module, device: torch.device, *, partial: bool) -> nn.Module:
         """The network with its gradients averaged over all processes in the backward pass; itself where there is one.
