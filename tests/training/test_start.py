@@ -48,7 +48,7 @@ def weights(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for old, new in (("disc", "round"), ("square", "edgy"), ("stripes", "lines")):
             shutil.copytree(shapes / split / old, data / split / new)
     run = data.parent / "weights"
-    train(data, out=run, **{**SETTINGS, "epochs": 6})
+    train(data, out=run, **{**SETTINGS, "epochs": 6}, precision="float32")
     return run
 
 
