@@ -32,6 +32,8 @@ def python_blocks(page: Path) -> list[CodeBlock]:
 
 def cut_short(text: str) -> str:
     """The same program, but no training is longer than an epoch."""
+    for call in re.findall(r"\btrain\((?:[^()]|\([^()]*\))*\)", text):
+        assert re.search(r"\b(minutes|epochs)=", call), f"{call} says not how long it trains"
     return re.sub(r"\b(minutes|epochs)=[\d.]+", "epochs=1", text)
 
 
