@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -212,6 +213,12 @@ def machine(arguments: argparse.Namespace) -> dict[str, Any]:
     return place | {"torch": torch.__version__, "date": now} | load
 
 
+def command_line(arguments: argparse.Namespace) -> str:
+    """The command as anyone can give it: the peers' environment lies elsewhere on another machine."""
+    given = ["PEERS/bin/python" if word == arguments.peer_python else word for word in sys.argv[1:]]
+    return shlex.join(["python", "benchmarks/train_step.py", *given])
+
+
 def show(row: dict[str, Any]) -> None:
     """Prints a network's figures."""
     print(f"\n{row['network']}  {row['size']} px, batch {row['batch']}")
@@ -254,7 +261,7 @@ def main() -> None:
     middles = []
     for network in arguments.networks.split(","):
         row = summarise(network, measure(network, arms, arguments), arguments) | machine(arguments)
-        row["command"] = " ".join(["python benchmarks/train_step.py", *sys.argv[1:]])
+        row["command"] = command_line(arguments)
         show(row)
         sys.stdout.flush()
         if "ratio_to_timm_best" in row:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from running import running
 from shardserver import FolderServer, Handler
 
 REPO = "someone/pictures"
@@ -70,12 +70,5 @@ class _HubHandler(Handler):
 @contextmanager
 def serving_hub(folder: Path) -> Iterator[DatasetHub]:
     """The Hub, running in a thread until the block ends."""
-    server = DatasetHub(folder)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running(DatasetHub(folder)) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

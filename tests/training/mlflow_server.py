@@ -6,13 +6,14 @@ Paths and bodies are those of MLflow 3.17's own server (`mlflow server`), with w
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from running import running
 
 API, FILES = "/api/2.0/mlflow/", "/api/2.0/mlflow-artifacts/artifacts/"
 
@@ -130,11 +131,5 @@ def serving_mlflow() -> Iterator[MlflowServer]:
     """The server, running in a thread until the block ends."""
     server = MlflowServer()
     server.daemon_threads = True  # a kept connection would hold the end up
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from mobilenets.training import checkpoint
@@ -33,3 +34,18 @@ def same_run(a: Path, b: Path) -> None:
         one, two = checkpoint.load_tensors(a / name)[0], checkpoint.load_tensors(b / name)[0]
         assert one.keys() == two.keys()
         assert all(torch.equal(one[key], two[key]) for key in one), name
+
+
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch, write: int) -> None:
+    """Makes that write of a checkpoint, counted from 1, leave half a file and fail as on a full disk."""
+    original, count = checkpoint.save_file, 0
+
+    def full(tensors: Any, path: Any, metadata: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == write:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device", str(path))
+        original(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)

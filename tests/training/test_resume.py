@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from same import same_run
+from same import fill_the_disk, same_run
 
 from mobilenets.api import train
 from mobilenets.errors import Terminated, UserError
-from mobilenets.training import checkpoint, loop
+from mobilenets.training import loop
 from mobilenets.training.checkpoint import load_tensors
 from mobilenets.training.part import Part
 from mobilenets.training.run import BEST, LAST
@@ -194,17 +194,7 @@ def test_a_full_disk_amid_an_epoch_loses_nothing_before_it(
     straight: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    original, count = checkpoint.save_file, 0
-
-    def full(tensors: Any, path: Any, metadata: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == 4:
-            Path(path).write_bytes(b"half")
-            raise OSError(28, "No space left on device", str(path))
-        original(tensors, path, metadata=metadata)
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    fill_the_disk(monkeypatch, 4)
     with pytest.raises(OSError, match="No space left"):
         train(shapes, out=run, **SETTINGS)
     assert load_tensors(run / LAST)[1]["part"]["steps"] == 3

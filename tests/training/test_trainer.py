@@ -12,7 +12,7 @@ import pytest
 import torch
 from drawn_shapes import write_shapes
 from dying import die_and_go_on, kill_when
-from same import metrics, same_run
+from same import fill_the_disk, metrics, same_run
 
 from mobilenets.api import train
 from mobilenets.errors import UserError
@@ -220,17 +220,7 @@ def test_a_corrupt_checkpoint_is_one_line(shapes: Path, tmp_path: Path, damage: 
 def test_full_disk_keeps_the_last_checkpoint(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills during the second checkpoint: the first stays whole, and the training goes on from it."""
     run = tmp_path / "run"
-    original, count = checkpoint.save_file, 0
-
-    def full(tensors: Any, path: Any, metadata: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == 4:
-            Path(path).write_bytes(b"half")
-            raise OSError(28, "No space left on device", str(path))
-        original(tensors, path, metadata=metadata)
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    fill_the_disk(monkeypatch, 4)
     with pytest.raises(OSError, match="No space left"):
         train(shapes, out=run, **SETTINGS)
     assert not list(run.rglob("*.part"))
