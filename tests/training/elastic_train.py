@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from mobilenets.cli.main import main
+from mobilenets.cli.main import leave, main
 from mobilenets.training.loop import Epoch
 
 DEATHS = {"0": (4, signal.SIGKILL), "1": (6, signal.SIGTERM)}  # by the number of restarts: at which of its steps, how
@@ -43,4 +43,4 @@ def die_at(number: int, how: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    leave(run())

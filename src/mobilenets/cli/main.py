@@ -7,6 +7,7 @@ prints, but for faults. Nothing heavy is imported here: `--help` must answer at 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -14,10 +15,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .. import __version__
-from ..console import speaks
+from ..console import launched, speaks
 from ..errors import Terminated, UserError
 
 if TYPE_CHECKING:
@@ -116,7 +117,21 @@ From a folder of images and a device budget to a small vision model, checked in 
 def run() -> None:
     """The entry point: runs the command line of this process and ends it."""
     _prepare_streams()
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process. One of several that torchrun started ends without the destructors of torch's libraries.
+
+    Now and then one of the threads that gloo leaves behind makes them abort, and SIGABRT would hide the status.
+    """
+    if not launched():
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def main(args: Sequence[str]) -> int:
