@@ -23,8 +23,8 @@ import onnxruntime
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.arch.spec import Spec
-from mobilenets.deploy.onnx import ONNX
 from mobilenets.deploy.runtimes import Session
+from mobilenets.deploy.runtimes.onnx import ONNX
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.nn.network import build_network
 

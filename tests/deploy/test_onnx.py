@@ -13,7 +13,7 @@ from lively import assert_close, lively, pictures, shortened
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
 from mobilenets.arch.spec import Padding, Spec
 from mobilenets.deploy.load import TorchSession
-from mobilenets.deploy.onnx import ONNX, OPSET, OnnxSession, write
+from mobilenets.deploy.runtimes.onnx import ONNX, OPSET, OnnxSession, write
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
 

@@ -139,7 +139,7 @@ def test_a_port_written_by_hand(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_our_own_bundle(tmp_path: Path) -> None:
     from mobilenets.deploy.manifest import properties
-    from mobilenets.deploy.onnx import write
+    from mobilenets.deploy.runtimes.onnx import write
     from mobilenets.deploy.wrap import Shipped
 
     network = lively(create_model("mobilenet_v2", width=0.35, resolution=32, classes=3))

@@ -10,8 +10,19 @@ from . import output
 from .output import Answer
 
 
-def export(network: str, /, *, out: Path, to: str = "onnx") -> Answer:
-    """Writes a Bundle: one model file for each runtime, what it takes and gives, golden images, an example, a card.
+def export(
+    network: str,
+    /,
+    *,
+    out: Path,
+    to: str = "onnx",
+    precision: str | None = None,
+    int8: bool = False,
+    data: Path | None = None,
+    labels: str | None = None,
+    calibration_images: int = 256,
+) -> Answer:
+    """Writes a Bundle: model files for each runtime, what they take and give, golden images, examples, a card.
 
     The files take raw uint8 RGB and normalise inside. The same Run gives the same files, byte for byte.
 
@@ -19,10 +30,30 @@ def export(network: str, /, *, out: Path, to: str = "onnx") -> Answer:
         network: a Run, a Bundle, or an architecture's name (then with random weights, for measuring speed)
         out: folder of the Bundle; a Bundle that is there is replaced as a whole, any other folder is left alone
         to: runtimes, separated by commas: onnx
+        precision: float32, float16, bfloat16, int8, or several separated by commas, for each runtime that has it;
+            left out, each runtime's first, float32 where it has that
+        int8: int8 beside that
+        data: images to calibrate int8 with; left out, those that the Run was trained on, where they are still there
+        labels: which label column of the data to spread them over where it has several
+        calibration_images: how many, at most
     """
     from ..deploy.export import export as export_bundle
+    from ..deploy.runtimes import runtime
 
-    result = export_bundle(network, out, _listed(to))
+    runtimes = _listed(to)
+    precisions = _listed(precision or "")
+    if int8:
+        precisions = precisions or list(dict.fromkeys(runtime(name).precisions[0] for name in runtimes))
+        precisions.append("int8")
+    result = export_bundle(
+        network,
+        out,
+        runtimes,
+        precisions,
+        data=data,
+        labels=labels,
+        calibration_images=calibration_images,
+    )
 
     def show() -> None:
         output.table(
@@ -33,7 +64,7 @@ def export(network: str, /, *, out: Path, to: str = "onnx") -> Answer:
                     row["runtime"],
                     row["precision"],
                     output.megabytes(row["size_mb"] * 1e6),
-                    f"{row['max_abs_error']:.2g}",
+                    "not run here" if row["max_abs_error"] is None else f"{row['max_abs_error']:.2g}",
                 ]
                 for row in result["files"]
             ],
@@ -54,6 +85,7 @@ def verify(
     labels: str | None = None,
     min_agreement: float | None = None,
     max_relative_error: float | None = None,
+    max_drop: float | None = None,
 ) -> Answer:
     """Runs every file of a Bundle in its own runtime against the network, on real images. Status 1 when one fails.
 
@@ -65,6 +97,7 @@ def verify(
         labels: which label column to score where the data has several
         min_agreement: share of images, 0 to 1, on which a file has to give the network's answer
         max_relative_error: largest error of a logit, relative to the network's largest logit
+        max_drop: most top-1 accuracy that a file may lose against the network, 0 to 1
     """
     from ..deploy.verify import verify as verify_bundle
 
@@ -76,6 +109,7 @@ def verify(
         labels=labels,
         min_agreement=min_agreement,
         max_relative_error=max_relative_error,
+        max_drop=max_drop,
     )
 
     def show() -> None:
@@ -92,7 +126,7 @@ def verify(
             output.line(f"failed       {reason}")
         for row in result["files"]:
             for reason in row["reasons"]:
-                output.line(f"failed       {row['path']}: {reason}")
+                output.line(f"{'failed' if row['ok'] is False else 'not run':13}{row['path']}: {reason}")
         output.line(f"verified     {'yes' if result['ok'] else 'no'}")
 
     return Answer(result, show, ok=bool(result["ok"]))
@@ -100,7 +134,8 @@ def verify(
 
 def _verified(row: dict[str, Any]) -> list[str]:
     if row["agreement"] is None:
-        return [row["path"], row["runtime"], row["precision"], "", "", "", "failed"]
+        said = "failed" if row["ok"] is False else "not run here"
+        return [row["path"], row["runtime"], row["precision"], "", "", "", said]
     return [
         row["path"],
         row["runtime"],

@@ -161,7 +161,7 @@ def _check_shape(path: Path, manifest: dict[str, Any]) -> None:
         outputs = len(manifest["labels"])
         names = [row["name"] for row in manifest["labels"]]
         listed = {name: (row["bytes"], row["sha256"]) for name, row in manifest["files"].items()}
-        needed = [WEIGHTS, *(part for row in manifest["models"] for part in (row["path"], *row["parts"]))]
+        needed = [WEIGHTS, *(part for row in manifest["models"] for part in row["parts"])]
         facts = [(row["runtime"], row["precision"], row["size_bytes"], row["sha256"]) for row in manifest["models"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a whole manifest ({type(error).__name__}: {error})") from None

@@ -48,7 +48,9 @@ def _use(manifest: dict[str, Any]) -> str:
 
 
 def _files(manifest: dict[str, Any], golden: list[dict[str, Any]]) -> str:
-    errors = {row["path"]: f"{row['max_abs_error']:.2g}" for row in golden}
+    errors = {
+        row["path"]: "not run here" if row["max_abs_error"] is None else f"{row['max_abs_error']:.2g}" for row in golden
+    }
     rows = [
         [
             row["runtime"],
@@ -72,7 +74,7 @@ def _verified(found: dict[str, Any] | None) -> str:
             _percent(row["top1"], row["top1_interval"]),
             _percent(row["agreement"]),
             "" if row["max_relative_error"] is None else f"{row['max_relative_error']:.1e}",
-            "passed" if row["ok"] else "failed: " + "; ".join(row["reasons"]),
+            "passed" if row["ok"] else ("not run: " if row["ok"] is None else "failed: ") + "; ".join(row["reasons"]),
         ]
         for row in found["files"]
     ]

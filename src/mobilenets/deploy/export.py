@@ -2,72 +2,135 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import __version__
-from ..console import say
+from ..console import progress, say
 from ..digest import digest
 from ..errors import UserError
 from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS, is_bundle
+from .calibrate import IMAGES, calibration_images
 from .card import model_card
+from .gates import GATES, GOLDEN
 from .golden import Golden, golden_images, write_golden
-from .load import Loaded, TorchSession, load
+from .load import Loaded, TorchSession, load, run_torch
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
-from .runtimes import Runtime, runtime, versions
+from .runtimes import RUNTIMES, Runtime, runtime, versions
 
-GOLDEN_TOLERANCE = 1e-3  # of the largest logit; what is beyond it is a wrong file, not rounding
+if TYPE_CHECKING:
+    from ..compress.static import Quantised
+    from .wrap import Shipped
 
 
 def export(
-    reference: str | os.PathLike[str], out: str | os.PathLike[str], to: Sequence[str] = ("onnx",)
+    reference: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    to: Sequence[str] = ("onnx",),
+    precisions: Sequence[str] = (),
+    *,
+    data: str | os.PathLike[str] | None = None,
+    labels: str | None = None,
+    calibration_images: int = IMAGES,
 ) -> dict[str, Any]:
-    """Writes a Bundle with one float32 file for each runtime in `to`. Returns what `export --json` prints.
+    """Writes a Bundle: a file for each runtime in `to` and each of `precisions`. Returns what `export --json` prints.
 
-    The golden images are run through every file before the bundle gets its name; a Bundle that was there is replaced
-    as a whole, any other folder is refused. The same Run gives the same bytes (MODEL_CARD.md and measured.json apart).
+    Without `precisions` each runtime's first, which is float32 where it has that; a precision that a runtime does not
+    have is left out there with one line, and an error where none has it. int8 is calibrated with training images of
+    `data`, else of the Run's own data. The golden images are run through every file before the bundle gets its name; a
+    Bundle that was there is replaced as a whole, any other folder is refused. The same Run gives the same bytes
+    (MODEL_CARD.md and measured.json apart).
     """
-    chosen = [runtime(name) for name in dict.fromkeys(to)]
-    if not chosen:
-        raise UserError("no runtime to export to; allowed: onnx")
+    plan = plan_files([runtime(name) for name in dict.fromkeys(to)], tuple(dict.fromkeys(precisions)))
     target = Path(out)
     _check_target(target)
     loaded = load(reference, random=True)
+    source = Source(loaded, None if data is None else Path(data), labels, calibration_images)
     with _new_folder(target) as folder:
         golden = golden_images(loaded.preprocessing, loaded.data, loaded.data_labels)
-        manifest, files = _fill(folder, loaded, chosen, golden)
+        manifest, files = _fill(folder, source, plan, golden)
         _write_manifest(folder, manifest, files)
     for row in files:
-        say(
-            f"{target / row['path']}: {row['size_mb']:.2f} MB, largest error {row['max_abs_error']:.2g} "
-            f"on {len(golden.images)} golden images"
-        )
+        error = "not run here" if row["max_abs_error"] is None else f"largest error {row['max_abs_error']:.2g}"
+        say(f"{target / row['path']}: {row['size_mb']:.2f} MB, {error} on {len(golden.images)} golden images")
     return {"bundle": str(target), "files": files}
 
 
+def plan_files(runtimes: Sequence[Runtime], precisions: Sequence[str]) -> list[tuple[Runtime, str]]:
+    """Which files to write, in order. Raises UserError for a precision that none of the runtimes has."""
+    if not runtimes:
+        raise UserError(f"no runtime to export to; allowed: {', '.join(RUNTIMES)}")
+    for precision in precisions:
+        if precision not in GATES:
+            raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(GATES)}")
+        without = [each.name for each in runtimes if precision not in each.precisions]
+        if len(without) == len(runtimes):
+            raise UserError(f"{precision} is a precision of none of {', '.join(without)}")
+        if without:
+            say(f"{precision}: not a precision of {', '.join(without)}")
+    plan = []
+    for each in runtimes:
+        wanted = [name for name in precisions if name in each.precisions] or each.precisions[:1]
+        plan += [(each, name) for name in wanted]
+    return plan
+
+
+@dataclass
+class Source:
+    """What the files are made from: the float network as it ships, and its int8 form, made once where one asks."""
+
+    loaded: Loaded
+    data: Path | None
+    labels: str | None
+    calibration_images: int
+
+    @cached_property
+    def shipped(self) -> Shipped:
+        """The float network as it ships."""
+        from .wrap import Shipped
+
+        return Shipped(self.loaded.network)
+
+    @cached_property
+    def quantised(self) -> Quantised:
+        """The quantised network."""
+        from ..compress.static import quantise
+
+        images = calibration_images(self.loaded, self.data, self.labels, self.calibration_images)
+        return quantise(self.shipped, images)
+
+    def module(self, runtime: Runtime, precision: str) -> Any:
+        """What that file is made from."""
+        return self.quantised if precision in runtime.calibrated else self.shipped
+
+
 def _fill(
-    folder: Path, loaded: Loaded, runtimes: Sequence[Runtime], golden: Golden
+    folder: Path, source: Source, plan: Sequence[tuple[Runtime, str]], golden: Golden
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Writes everything but the manifest; returns the manifest without its list of files, and the answer's files."""
     import torch
 
     from ..training.checkpoint import save_tensors
-    from .wrap import Shipped
 
+    loaded = source.loaded
     network, spec = loaded.network, loaded.spec
     (folder / WEIGHTS).parent.mkdir()
     save_tensors(folder / WEIGHTS, network.state_dict(), {"network": spec.name})
-    shipped = Shipped(network)
     expected = TorchSession(network).run(golden.images)
-    models, files, examples = [], [], []
+    models, files = [], []
+    examples: dict[str, str] = {}
+    outputs: dict[str, np.ndarray] = {}
     manifest: dict[str, Any] = {
         "kind": KIND,
         "format": FORMAT,
@@ -80,19 +143,27 @@ def _fill(
         "output": output_contract(spec),
         "decision": decision() | {"temperature": loaded.temperature},
     }
-    for each in runtimes:
-        precision = each.precisions[0]
-        row, error = _write_model(folder, each, precision, shipped, golden.images, expected, loaded)
-        models.append(row)
-        files.append(_answer(row, error))
-        if f"example_{each.name}.py" not in examples:
-            examples.append(f"example_{each.name}.py")
-            (folder / examples[-1]).write_text(each.example(manifest, row["path"]), encoding="utf-8")
+    with progress() as bar:
+        task = bar.add_task("export", total=len(plan), note="")
+        for each, precision in plan:
+            bar.update(task, note=f"{each.name} {precision}")
+            row, logits = _write_model(folder, each, precision, source, golden.images, expected)
+            models.append(row)
+            files.append(_answer(row, None if logits is None else float(np.abs(logits - expected).max())))
+            if logits is not None:
+                outputs[row["path"]] = logits
+            for name, text in each.examples(manifest, row["path"]).items():
+                examples.setdefault(name, text)  # of a runtime's files the first
+            bar.update(task, advance=1)
+    for name, text in examples.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    runtimes = {each.name: each for each, _ in plan}.values()
     manifest |= {
         "models": models,
         "reference": {"path": WEIGHTS, "format": "safetensors", "precision": "float32"},
-        "golden": write_golden(golden, expected, loaded.labels, folder),
-        "examples": examples,
+        "golden": write_golden(golden, expected, outputs, loaded.labels, folder),
+        "examples": list(examples),
         "provenance": {
             "source": loaded.source,
             "versions": {"mobilenets": __version__, "torch": torch.__version__}
@@ -103,29 +174,22 @@ def _fill(
 
 
 def _write_model(
-    folder: Path,
-    each: Runtime,
-    precision: str,
-    shipped: Any,
-    images: np.ndarray,
-    expected: np.ndarray,
-    loaded: Loaded,
-) -> tuple[dict[str, Any], float]:
-    """Writes one model file, runs the golden images through it; returns its row of the manifest and its error.
+    folder: Path, each: Runtime, precision: str, source: Source, images: np.ndarray, expected: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Writes one model file, runs the golden images through it; returns its row of the manifest and its logits.
 
     Raises RuntimeError when the file does not compute what the network computes: that would be a fault of ours.
     """
     place = folder / each.name / precision
     place.mkdir(parents=True)
-    main, facts = each.write(shipped, place, precision, properties(loaded.spec, loaded.labels))
-    found = each.open(main, 1).run(images)
-    error = float(np.abs(found - expected).max())
-    largest = float(np.abs(expected).max())
-    if found.shape != expected.shape or not error <= GOLDEN_TOLERANCE * largest + 1e-12:
-        raise RuntimeError(
-            f"the {each.name} file gives {found.shape} logits that differ by {error:.3g} from the network's "
-            f"{expected.shape}, whose largest is {largest:.3g}"
-        )
+    module, loaded = source.module(each, precision), source.loaded
+    main, facts = each.write(module, place, precision, properties(loaded.spec, loaded.labels))
+    found: np.ndarray | None = None
+    if each.elsewhere() is None:
+        found = each.open(main, 1).run(images)
+        if precision in each.calibrated:
+            expected = run_torch(module, images)
+        _hold(f"the {each.name} {precision} file", found, expected, GOLDEN[precision])
     parts = sorted(path for path in place.rglob("*") if path.is_file())
     row = {
         "runtime": each.name,
@@ -133,13 +197,28 @@ def _write_model(
         "path": main.relative_to(folder).as_posix(),
         "parts": [path.relative_to(folder).as_posix() for path in parts],
         "size_bytes": sum(path.stat().st_size for path in parts),
-        "sha256": digest(main),
+        "sha256": digest(main) if main.is_file() else _digest_of(parts, folder),
         "facts": facts,
     }
-    return row, error
+    return row, found
 
 
-def _answer(row: dict[str, Any], error: float) -> dict[str, Any]:
+def _digest_of(parts: Sequence[Path], folder: Path) -> str:
+    """One hash for a model that is a folder: of its files' names and hashes."""
+    lines = [f"{path.relative_to(folder).as_posix()} {digest(path)}\n" for path in parts]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hold(what: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    error, largest = float(np.abs(found - expected).max()), float(np.abs(expected).max())
+    if found.shape != expected.shape or not error <= tolerance * largest + 1e-12:
+        raise RuntimeError(
+            f"{what} gives {found.shape} logits that differ by {error:.3g} from the network's {expected.shape}, "
+            f"whose largest is {largest:.3g}"
+        )
+
+
+def _answer(row: dict[str, Any], error: float | None) -> dict[str, Any]:
     return {
         "runtime": row["runtime"],
         "precision": row["precision"],

@@ -16,8 +16,7 @@ from ..errors import UserError
 from ..training.distillation import INPUTS
 from ..training.teacher import Teacher
 from ..weights.imagenet import CLASSES, imagenet_labels
-from .onnx import one_line
-from .runtimes import require
+from .runtimes import one_line, require
 
 NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {  # mean and std in 0...255
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,17 @@ def drawn(index: int, size: int) -> np.ndarray:
     return np.round(255 * np.stack(layers, axis=-1)).astype(np.uint8)
 
 
-def write_golden(golden: Golden, logits: np.ndarray, labels: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Writes the images as PNG and the expected logits (3, C) below `folder`; returns the manifest's part."""
+def write_golden(
+    golden: Golden,
+    logits: np.ndarray,
+    outputs: Mapping[str, np.ndarray],
+    labels: Sequence[dict[str, Any]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Writes the images as PNG and the expected logits (3, C) below `folder`; returns the manifest's part.
+
+    `logits` are the float network's, `outputs` what each model file gave here: path -> (3, C).
+    """
     (folder / "golden").mkdir()
     rows = []
     for index, (image, row) in enumerate(zip(golden.images, logits)):
@@ -70,7 +79,9 @@ def write_golden(golden: Golden, logits: np.ndarray, labels: Sequence[dict[str, 
                 "logits": [float(value) for value in row],
             }
         )
-    (folder / EXPECTED).write_text(json.dumps({"images": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files = {path: [[float(value) for value in row] for row in found] for path, found in outputs.items()}
+    expected = {"images": rows, "files": files}
+    (folder / EXPECTED).write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     source = "drawn" if golden.labels == (None,) * COUNT else "data"
     return {"images": [row["file"] for row in rows], "expected": EXPECTED, "source": source}
 

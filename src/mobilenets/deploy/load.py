@@ -99,6 +99,15 @@ class TorchSession:
         return logits
 
 
+def run_torch(module: Any, images: np.ndarray) -> np.ndarray:
+    """uint8 RGB (N, R, R, 3) -> float32 logits (N, outputs), of a module that takes pixels as a model file does."""
+    import torch
+
+    with torch.inference_mode():
+        logits: np.ndarray = module(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+    return logits
+
+
 def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
     """The network that `reference` names: a Run, a Bundle, a model file inside one, published weights, an architecture.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,12 @@ from ..data.matching import map_classes
 from ..errors import UserError
 from ..tasks.classify import wilson
 from .bundle import MANIFEST, Bundle, ModelFile, open_bundle
+from .gates import Gate, gate_of
 from .load import Loaded, TorchSession, bundle_network, from_bundle
 from .runtimes import Session, runtime
 from .score import choose, score, spread
 
 MIN_IMAGES = 100
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a file has to keep: the share of images with the network's own answer, and the largest error of a logit.
-
-    `max_relative_error` is relative to the largest logit that the network gives.
-    """
-
-    agreement: float
-    max_relative_error: float
-
-
-GATES = {"float32": Gate(agreement=0.995, max_relative_error=1e-3)}
 
 
 def verify(
@@ -47,11 +33,13 @@ def verify(
     labels: str | None = None,
     min_agreement: float | None = None,
     max_relative_error: float | None = None,
+    max_drop: float | None = None,
 ) -> dict[str, Any]:
     """Runs every file of a Bundle in its own runtime against the bundle's float network. Returns the `verify` JSON.
 
     At most `images` of the split are taken, evenly over the classes; fewer than 100 are not enough, and then the answer
-    is no. A threshold given replaces the one of every precision. The result is stored in measured.json.
+    is no. A threshold given replaces the one of every precision. A file whose runtime does not run on this machine is
+    listed with `ok` None and decides nothing, unless it is not the exported one. The result is stored in measured.json.
     """
     opened = _opened(Path(bundle))
     if images is not None and images < 1:
@@ -74,16 +62,16 @@ def verify(
     )
     truth = None if columns is None else found.labels
     rows = dict(zip(sessions, found.logits[1:]))
-    gates = [_gate(model, min_agreement, max_relative_error) for model in opened.models]
+    gates = [gate_of(model.precision, min_agreement, max_relative_error, max_drop) for model in opened.models]
     files = [
-        _file(model, gate, found.logits[0], rows.get(model.path), truth, broken.get(model.path))
+        _file(opened, model, gate, found.logits[0], rows.get(model.path), truth, broken.get(model.path))
         for model, gate in zip(opened.models, gates)
     ]
     count = len(found.labels)
     if count < MIN_IMAGES:
         reasons.append(f"not enough images: {count}, at least {MIN_IMAGES} are needed")
     result = {
-        "ok": not reasons and all(row["ok"] for row in files),
+        "ok": not reasons and any(row["ok"] for row in files) and all(row["ok"] in (True, None) for row in files),
         "bundle": str(bundle),
         "data": address_of(dataset.root),
         "split": choice.name,
@@ -120,8 +108,11 @@ def _open_files(bundle: Bundle) -> tuple[dict[str, Session], dict[str, str]]:
         if problems:
             broken[model.path] = problems[0]
             continue
+        chosen = runtime(model.runtime)
+        if chosen.elsewhere():
+            continue
         try:
-            sessions[model.path] = runtime(model.runtime).open(bundle.path / model.path, None)
+            sessions[model.path] = chosen.open(bundle.path / model.path, None)
         except UserError as error:
             if "is not installed" in str(error):
                 raise
@@ -138,17 +129,8 @@ def _columns(dataset: Dataset, loaded: Loaded) -> list[int] | None:
         return None
 
 
-def _gate(model: ModelFile, min_agreement: float | None, max_relative_error: float | None) -> Gate:
-    gate = GATES.get(model.precision)
-    if gate is None:
-        raise UserError(f"{model.path}: no thresholds for precision {model.precision!r}; known: {', '.join(GATES)}")
-    return Gate(
-        agreement=gate.agreement if min_agreement is None else min_agreement,
-        max_relative_error=gate.max_relative_error if max_relative_error is None else max_relative_error,
-    )
-
-
 def _file(
+    bundle: Bundle,
     model: ModelFile,
     gate: Gate,
     expected: np.ndarray,
@@ -158,10 +140,13 @@ def _file(
 ) -> dict[str, Any]:
     """The row of one file. A file that could not be run has None for every measurement and the reason."""
     measured: dict[str, Any] = {"top1": None, "top1_interval": None, "drop": None, "agreement": None}
-    measured |= dict.fromkeys(("max_abs_error", "max_relative_error", "p999_relative_error"))
+    measured |= dict.fromkeys(("max_abs_error", "max_relative_error", "p999_relative_error", "stored"))
+    classes: list[dict[str, Any]] = []
     reasons: Sequence[str]
-    if logits is None:
-        reasons = [broken or "it was not run"]
+    if broken is not None:
+        reasons = [broken]
+    elif logits is None:
+        reasons = [runtime(model.runtime).elsewhere() or "it was not run"]
     elif logits.shape != expected.shape:
         reasons = [f"it gives {logits.shape[1:]} logits, the network {expected.shape[1:]}"]
     elif not np.isfinite(logits).all():
@@ -170,16 +155,44 @@ def _file(
         measured |= _errors(expected, logits) | _top1(logits, truth)
         if truth is not None:
             measured["drop"] = _top1(expected, truth)["top1"] - measured["top1"]
-        reasons = _failures(measured, gate)
+            classes = _class_drops(bundle, expected, logits, truth)
+        measured["stored"] = _share_stored(bundle, model)
+        reasons = _failures(measured, gate, model.precision)
     return {
         "runtime": model.runtime,
         "precision": model.precision,
         "path": model.path,
         **measured,
-        "thresholds": {"agreement": gate.agreement, "max_relative_error": gate.max_relative_error},
-        "ok": not reasons,
+        "classes": classes,
+        "thresholds": {
+            "agreement": gate.agreement,
+            "max_relative_error": gate.max_relative_error,
+            "max_drop": gate.max_drop,
+        },
+        "ok": None if broken is None and logits is None else not reasons,
         "reasons": list(reasons),
     }
+
+
+def _class_drops(bundle: Bundle, expected: np.ndarray, logits: np.ndarray, truth: np.ndarray) -> list[dict[str, Any]]:
+    """For each class of the data, the largest drop first: images, what the network and the file get right of them."""
+    rows = []
+    for label in np.unique(truth):
+        own = truth == label
+        network = float((expected[own].argmax(axis=1) == label).mean())
+        file = float((logits[own].argmax(axis=1) == label).mean())
+        name = bundle.labels[int(label)]["name"]
+        rows.append({"class": name, "images": int(own.sum()), "network": network, "file": file, "drop": network - file})
+    return sorted(rows, key=lambda row: -row["drop"])
+
+
+def _share_stored(bundle: Bundle, model: ModelFile) -> float | None:
+    """The share of a file's weights that it holds in the type of its name; None where its format does not tell."""
+    stored = runtime(model.runtime).stored
+    if stored is None:
+        return None
+    counts = stored(bundle.path / model.path)
+    return counts.get(model.precision, 0) / max(1, sum(counts.values()))
 
 
 def _errors(expected: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -194,17 +207,21 @@ def _errors(expected: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     }
 
 
-def _failures(measured: dict[str, Any], gate: Gate) -> list[str]:
+def _failures(measured: dict[str, Any], gate: Gate, precision: str) -> list[str]:
     reasons = []
     if measured["agreement"] < gate.agreement:
         reasons.append(
             f"it agrees with the network on {measured['agreement']:.4f} of the images, not {gate.agreement:g}"
         )
-    if measured["max_relative_error"] > gate.max_relative_error:
+    if gate.max_relative_error is not None and measured["max_relative_error"] > gate.max_relative_error:
         reasons.append(
             f"a logit is off by {measured['max_relative_error']:.2g} of the largest one, "
             f"more than {gate.max_relative_error:g}"
         )
+    if gate.max_drop is not None and measured["drop"] is not None and measured["drop"] > gate.max_drop:
+        reasons.append(f"it loses {100 * measured['drop']:.2f} points of top-1, more than {100 * gate.max_drop:g}")
+    if measured["stored"] is not None and measured["stored"] < gate.stored:
+        reasons.append(f"it is called {precision}, but holds {measured['stored']:.0%} of its weights so")
     return reasons
 
 

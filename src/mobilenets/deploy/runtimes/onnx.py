@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import __version__
-from ..errors import UserError
-from .runtimes import Runtime, require
+from ... import __version__
+from ...errors import UserError
+from . import FLOAT32, Runtime, one_line, require
 
 if TYPE_CHECKING:
-    from .wrap import Shipped
+    from . import Shippable
 
 FILE = "model.onnx"
 OPSET = 18  # the exporter's own; every operator of the family exists in it, and older runtimes read it
 
 
-def write(shipped: Shipped, folder: Path, precision: str, properties: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
+def write(
+    module: Shippable, folder: Path, precision: str, properties: Mapping[str, str]
+) -> tuple[Path, dict[str, Any]]:
     """Writes `folder`/model.onnx: one file, dynamic batch, the same bytes each time. Returns its path and its facts."""
     require("onnx", "onnx", "onnxscript")
     import onnx
 
-    model = _export(shipped)
-    _clean_(model, shipped.spec.name)
+    model = _export(module)
+    _clean_(model, module.spec.name)
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
     onnx.checker.check_model(model, full_check=True)
     path = folder / FILE
@@ -36,15 +38,15 @@ def write(shipped: Shipped, folder: Path, precision: str, properties: Mapping[st
     return path, {"opset": OPSET, "ir_version": model.ir_version}
 
 
-def _export(shipped: Shipped) -> Any:
+def _export(module: Shippable) -> Any:
     """The ONNX model (a protocol buffer) as torch and onnxscript's optimiser leave it."""
     import torch
 
-    size = shipped.spec.resolution
+    size = module.spec.resolution
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     with _silence(), torch.no_grad():
         program = torch.export.export(
-            shipped, (example,), dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}}, strict=False
+            module, (example,), dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}}, strict=False
         )
         _pool_by_mean_(program.graph_module)
         exported = torch.onnx.export(
@@ -150,36 +152,34 @@ class OnnxSession:
         return logits
 
 
-def example(manifest: Mapping[str, Any], path: str) -> str:
+def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
     """The source of a program that predicts with the file at `path`, relative to the bundle."""
-    from ..arch.spec import Spec
-    from .example import python_example
+    from ...arch.spec import Spec
+    from ..example import python_example
 
-    return python_example(
+    name = "example_onnx.py"
+    source = python_example(
         Spec.from_json(manifest["spec"]).preprocessing,
-        name="example_onnx.py",
+        name=name,
         package="onnxruntime",
         imports="import onnxruntime",
         setup=f'session = onnxruntime.InferenceSession(HERE / "{path}", providers=["CPUExecutionProvider"])',
         run='session.run(["logits"], {"image": image[None]})[0][0]',
     )
+    return {name: source}
 
 
 def _values(rows: list[tuple[str, str, int]]) -> str:
     return ", ".join(f"{name} {kind} of {rank} dimensions" for name, kind, rank in rows)
 
 
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
 ONNX = Runtime(
     name="onnx",
     extra="onnx",
-    precisions=("float32",),
+    precisions=(FLOAT32,),
     packages=("onnx", "onnxscript", "onnxruntime"),
     runs_with=("onnxruntime",),
     write=write,
     open=OnnxSession,
-    example=example,
+    examples=examples,
 )

@@ -8,12 +8,24 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import UserError
+from ...errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
-    from .wrap import Shipped
+    from ...arch.spec import Spec
+
+    class Shippable(nn.Module):
+        """What a file is made from: `wrap.Shipped`, or for a precision of `Runtime.calibrated` its quantised form.
+
+        On the CPU and in evaluation mode, fit for torch.export: uint8 RGB (N, R, R, 3) -> float32 logits (N, outputs).
+        """
+
+        spec: Spec
+
+
+FLOAT32, FLOAT16, BFLOAT16, INT8 = "float32", "float16", "bfloat16", "int8"
 
 
 class Session(Protocol):
@@ -27,13 +39,19 @@ class Session(Protocol):
 class Runtime:
     """How one runtime's files are written and run. Nothing here imports the runtime before it is used.
 
-    `write(shipped, folder, precision, properties)` writes the file (and whatever belongs to it) into the folder, the
+    `write(module, folder, precision, properties)` writes the file (and whatever belongs to it) into the folder, the
     same bytes each time, and returns the path of the file to open and what the bundle records about it.
     `open(path, threads)` opens that file; threads None leaves the number to the runtime. It raises UserError, naming
     the file, when the file is broken or does not keep the Bundle's input and output contract.
-    `example(manifest, path)` is the source of a stand-alone program, example_NAME.py, that predicts with the file.
+    `examples(manifest, path)` are complete programs that predict with the file: name -> source; example_NAME.py, where
+    there is one, needs neither torch nor this package.
     `extra` installs what is needed, `packages` are the distributions whose versions a bundle records, `runs_with` the
     modules that running a file imports.
+    `precisions`, the first where nobody asks; of those in `calibrated` the file is made from the network that was
+    quantised with calibration images, of the others from the float one.
+    `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
+    None where the format does not tell.
+    `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
     """
 
     name: str
@@ -41,9 +59,12 @@ class Runtime:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     runs_with: tuple[str, ...]
-    write: Callable[[Shipped, Path, str, Mapping[str, str]], tuple[Path, dict[str, Any]]]
+    write: Callable[[Any, Path, str, Mapping[str, str]], tuple[Path, dict[str, Any]]]
     open: Callable[[Path, int | None], Session]
-    example: Callable[[Mapping[str, Any], str], str]
+    examples: Callable[[Mapping[str, Any], str], dict[str, str]]
+    calibrated: tuple[str, ...] = (INT8,)
+    stored: Callable[[Path], dict[str, int]] | None = None
+    elsewhere: Callable[[], str | None] = lambda: None
 
 
 RUNTIMES = {"onnx": "ONNX"}  # name of the file in this package, and of the Runtime in it
@@ -78,3 +99,21 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def one_line(error: Exception) -> str:
+    """A library's error in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200]
+
+
+def in_batches(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, size: int = 1) -> np.ndarray:
+    """`run` over images of any number where the file takes `size` at a time; the last batch is filled with its last."""
+    import numpy as np
+
+    logits = []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        missing = size - len(batch)
+        whole = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+        logits.append(run(np.ascontiguousarray(whole))[: len(batch)])
+    return np.concatenate(logits)
