@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..arch.spec import Spec
 from ..errors import UserError
-from ..nn.layers import ConvNormAct
+from ..nn.blocks import MobileMQA, UniversalInvertedBottleneck
+from ..nn.layers import ConvNormAct, LayerScale
 from ..nn.network import Network
 
 INPUT, OUTPUT = "image", "logits"
@@ -41,7 +42,7 @@ class Shipped(nn.Module):
 
 
 def fold_(network: nn.Module) -> nn.Module:
-    """`network` itself, each BatchNorm after a convolution folded into it (in float64) and no module working in place.
+    """`network` itself, each BatchNorm and layer scale after a convolution folded into it (in float64), none in place.
 
     The BatchNorm in front of V4's attention has no convolution to fold into and stays.
     """
@@ -49,6 +50,11 @@ def fold_(network: nn.Module) -> nn.Module:
         if isinstance(module, ConvNormAct) and isinstance(module.norm, nn.BatchNorm2d):
             _fold_norm_(module.conv, module.norm)
             module.norm = nn.Identity()
+    for module in network.modules():
+        if isinstance(module, UniversalInvertedBottleneck | MobileMQA) and isinstance(module.layer_scale, LayerScale):
+            last = module.output if isinstance(module, MobileMQA) else module.project.conv
+            _fold_gamma_(last, module.layer_scale.gamma)
+            module.layer_scale = nn.Identity()
         if hasattr(module, "inplace"):
             module.inplace = False  # type: ignore[assignment]  # in-place operators slow the exporter down
     return network
@@ -63,6 +69,13 @@ def _fold_norm_(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     shifted = norm.bias.double() + (bias - norm.running_mean.double()) * gain
     conv.weight = _fixed(conv.weight.double() * gain.view(-1, 1, 1, 1))
     conv.bias = _fixed(shifted)
+
+
+def _fold_gamma_(conv: nn.Conv2d, gamma: Tensor) -> None:
+    """w' = w * gamma and b' = b * gamma."""
+    conv.weight = _fixed(conv.weight.double() * gamma.double().view(-1, 1, 1, 1))
+    if conv.bias is not None:
+        conv.bias = _fixed(conv.bias.double() * gamma.double())
 
 
 def _fold_scale_(network: nn.Module, std: Tensor) -> Tensor | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import UserError
+from ...extras import require as require  # what every runtime imports its library by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,18 +76,6 @@ def runtime(name: str) -> Runtime:
     if name not in RUNTIMES:
         raise UserError(f"unknown runtime {name!r}; allowed: {', '.join(RUNTIMES)}")
     found: Runtime = getattr(import_module(f"{__package__}.{name}"), RUNTIMES[name])
-    return found
-
-
-def require(extra: str, *modules: str) -> list[Any]:
-    """The modules, imported. Raises UserError with the command that installs them when one is missing."""
-    found = []
-    for name in modules:
-        try:
-            found.append(import_module(name))
-        except ImportError as error:
-            missing = error.name or name
-            raise UserError(f'{missing} is not installed; run: pip install "mobilenets[{extra}]"') from None
     return found
 
 
