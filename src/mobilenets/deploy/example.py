@@ -15,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUNDLE = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
+DECISION = BUNDLE["decision"]
 
 
 {resize}
@@ -29,8 +30,10 @@ def load(path):
 {setup}
 for path in sys.argv[1:]:
     image = load(path)
-    logits = {run} / (BUNDLE["decision"]["temperature"] or 1.0)
+    logits = {run} / (DECISION["temperature"] or 1.0)
     scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    if scores.max() < (DECISION["threshold"] or 0.0):
+        print(path, "unknown", f"{{scores.max():.4f}}", sep="\t")
     for i in np.argsort(-scores, kind="stable")[:5]:
         print(path, BUNDLE["labels"][i]["name"], f"{{scores[i]:.4f}}", sep="\\t")
 '''
