@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from spotted import SIDE, SPOT, spotted, write_spotted
+from spotted import CLASSES, SIDE, SPOT, spotted, write_spotted
 
 from mobilenets.data.preprocess import resize_and_crop
 from mobilenets.deploy.explain import explain, overlay
@@ -26,12 +26,22 @@ RED, BLUE = 0, 1
 
 @pytest.fixture(scope="module")
 def spotted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Run of V1 at 64 pixels that tells red squares from blue ones."""
+    """A Run of V1 at 64 pixels that tells red squares from blue ones and from none."""
     from mobilenets.api import train
 
     root = write_spotted(tmp_path_factory.mktemp("spotted") / "data")
     out = root.parent / "run"
-    train(root, model="mobilenet_v1_shallow", width=0.25, epochs=6, batch_size=16, lr=0.004, out=out, threads=1)
+    train(
+        root,
+        model="mobilenet_v1_shallow",
+        width=0.25,
+        resolution=64,
+        epochs=6,
+        batch_size=16,
+        lr=0.004,
+        out=out,
+        threads=1,
+    )
     return out
 
 
@@ -49,7 +59,7 @@ def asking(reference: Path, label: int, seed: int) -> tuple[Asking, np.ndarray]:
     place[top : top + SPOT, left : left + SPOT] = 255
     seen, where = (resize_and_crop(each, loaded.preprocessing) for each in (picture, place))
     fill = np.round(loaded.preprocessing.mean).astype(np.uint8)
-    return Asking(seen, loaded.names.index(("red", "blue")[label]), loaded.logits, 1.0, fill, lambda _: None), where[
+    return Asking(seen, loaded.names.index(CLASSES[label]), loaded.logits, 1.0, fill, lambda _: None), where[
         ..., 0
     ] > 127
 
@@ -89,8 +99,9 @@ def test_the_map_finds_what_decides(spotted_run: Path, spotted_bundle: Path, met
 @pytest.mark.slow
 def test_another_class_has_another_map(spotted_run: Path) -> None:
     asked, where = asking(spotted_run, RED, 20_000)
-    network = load(spotted_run).network
-    own, other = (gradcam(network, asked.image, label) for label in (asked.label, 1 - asked.label))
+    loaded = load(spotted_run)
+    network = loaded.network
+    own, other = (gradcam(network, asked.image, loaded.names.index(name)) for name in ("red", "blue"))
     assert own[where].mean() > 4 * other[where].mean()
 
 
@@ -174,7 +185,7 @@ def test_torch_knows_its_gradients_and_a_file_does_not(run: Path, exported: Path
     found = explain(run, picture, "a.svg", label="amber")
     assert (found["method"], found["runs"], found["class"]) == ("gradcam", 1, "amber")
     assert explain(run, picture, "b.svg", runs=20)["method"] == "rise"
-    with pytest.raises(UserError, match="gradcam needs gradients, and .* allowed: rise, occlusion"):
+    with pytest.raises(UserError, match=r"gradcam needs gradients, and .* allowed: rise, occlusion"):
         explain(exported, picture, method="gradcam")
 
 

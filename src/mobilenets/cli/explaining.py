@@ -53,7 +53,9 @@ def explain(
             f"without      the hottest tenth covered: {output.percent(truth['without_hottest_tenth'])}; alone: "
             f"{output.percent(truth['hottest_tenth'])}"
         )
-        output.line(f"deletion     {truth['deletion']:.3f}, a random map {truth['random_deletion']:.3f}; lower is better")
+        output.line(
+            f"deletion     {truth['deletion']:.3f}, a random map {truth['random_deletion']:.3f}; lower is better"
+        )
         output.line(
             f"insertion    {truth['insertion']:.3f}, a random map {truth['random_insertion']:.3f}; higher is better"
         )

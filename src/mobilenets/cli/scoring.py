@@ -56,7 +56,9 @@ def _show_calibration(found: dict[str, Any]) -> None:
     answered = found["answered"]
     if answered is not None:
         right = "" if answered["accuracy"] is None else f", {output.percent(answered['accuracy'])} of them right"
-        output.line(f"answered     {output.percent(answered['coverage'])} (score {found['threshold']:.4f} or more){right}")
+        output.line(
+            f"answered     {output.percent(answered['coverage'])} (score {found['threshold']:.4f} or more){right}"
+        )
 
 
 def _show_classes(rows: list[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from ..drawing.plot import check_path, write
 from ..errors import UserError
 from ..suggest import near
 from ..tasks.classify import softmax
+from ..training.report.figures import percent
 from .heat.asking import Asking
 from .heat.blackbox import RUNS, occlusion, occlusion_runs, rise
 from .heat.faithful import RUNS as FAITHFUL_RUNS
@@ -181,22 +182,20 @@ def _drawn(found: dict[str, Any], loaded: Loaded, pixels: np.ndarray, shown: np.
     photo = resize_and_crop(pixels, replace(loaded.preprocessing, resolution=_SHOWN))
     truth = found["faithfulness"]
     first = found["predictions"][0]
-    said = f"unknown (best: {first['label']}" if found["unknown"] else f"{first['label']} ("
-    scores = [(row["label"], row["score"]) for row in found["predictions"]]
-    if found["class"] not in dict(scores):
-        scores.append((found["class"], found["score"]))
+    best = f"{first['label']}, {percent(first['score'])}"
+    scores = {row["label"]: row["score"] for row in found["predictions"]} | {found["class"]: found["score"]}
     return Heat(
-        title=f"{said}{', ' if found['unknown'] else ''}{100 * first['score']:.1f} %)",
+        title=f"unknown; the likeliest is {best}" if found["unknown"] else best,
         subtitle=f"{Path(found['image']).name} · {loaded.recognised}",
         photo=_png(photo),
         overlay=_png(overlay(photo, shown)),
         colours=_png(np.repeat(_colours(np.linspace(0, 1, 160))[None], 4, axis=0)),
         explained=found["class"],
-        scores=scores,
+        scores=[(name, score, percent(score)) for name, score in scores.items()],
         facts=[
             f"{_WORDS[found['method']]}, {_count(found['runs'])} in {found['seconds']:.1f} s",
-            f"hottest tenth covered: {100 * found['score']:.1f} % becomes {100 * truth['without_hottest_tenth']:.1f} %",
-            f"hottest tenth alone: {100 * truth['hottest_tenth']:.1f} %",
+            f"hottest tenth covered: {percent(found['score'])} becomes {percent(truth['without_hottest_tenth'])}",
+            f"hottest tenth alone: {percent(truth['hottest_tenth'])}",
             f"deletion {truth['deletion']:.3f} (random map {truth['random_deletion']:.3f}), lower is better",
             f"insertion {truth['insertion']:.3f} (random map {truth['random_insertion']:.3f}), higher is better",
         ],
@@ -212,7 +211,8 @@ def overlay(photo: np.ndarray, shown: np.ndarray) -> np.ndarray:
     side = len(photo)
     large = np.clip(cv2.resize(shown, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float64)
-    mixed = 0.55 * (0.35 + 0.65 * large) * grey + 0.6 * _colours(large[..., 0])
+    share = 0.6 * np.sqrt(large)
+    mixed = (1 - share) * (0.5 + 0.5 * large) * grey + share * _colours(large[..., 0])
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
 

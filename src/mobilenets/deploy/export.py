@@ -60,7 +60,9 @@ def export(
     loaded = load(reference, random=True)
     if keep is not None:
         if loaded.fitted is None:
-            raise UserError(f"keep {keep:g} goes with a run of `train`, which keeps its selection; {reference} has none")
+            raise UserError(
+                f"keep {keep:g} goes with a run of `train`, which keeps its selection; {reference} has none"
+            )
         loaded.decision = decision(loaded.fitted, keep)
     source = Source(loaded, None if data is None else Path(data), labels, calibration_images)
     with _new_folder(target) as folder:

@@ -127,4 +127,3 @@ def _read(source: Source, loaded: Loaded) -> np.ndarray | str:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-

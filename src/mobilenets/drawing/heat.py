@@ -13,7 +13,7 @@ from .picture import Box, Group, Image, Item, Picture, Text, printable
 
 SIDE = 340.0  # of both pictures
 _BETWEEN, _ROW, _BAR = 20.0, 22.0, 12.0
-_NAMES, _SCORE = 190.0, 64.0  # room for a class's name and for its score
+_NAMES, _SCORE = 150.0, 64.0  # room for a class's name and for its score
 EXPLAINED, OTHER = "#c2571a", palette.MACS
 
 
@@ -21,7 +21,8 @@ EXPLAINED, OTHER = "#c2571a", palette.MACS
 class Heat:
     """What the picture shows. `photo`, `overlay` and `colours` (little heat to much) are encoded PNGs.
 
-    `scores` are (class, score 0...1), `explained` the class that the map is of; `facts` are lines of plain words.
+    `scores` are (class, score 0...1, the same in words), `explained` the class that the map is of; `facts` are lines of
+    plain words.
     """
 
     title: str
@@ -30,7 +31,7 @@ class Heat:
     overlay: bytes
     colours: bytes
     explained: str
-    scores: Sequence[tuple[str, float]]
+    scores: Sequence[tuple[str, float, str]]
     facts: Sequence[str]
 
 
@@ -56,13 +57,15 @@ def heat_picture(heat: Heat) -> Picture:
     items.append(_key(heat.colours, right + SIDE, y))
     y += 20
     facts_top = y
-    for name, score in heat.scores:
-        items.append(_row(printable(name), score, name == heat.explained, y))
+    for name, score, words in heat.scores:
+        items.append(_row(printable(name), score, words, y, strong=name == heat.explained))
         y += _ROW
     for index, fact in enumerate(heat.facts):
         words = shortened(printable(fact), TOTALS_TEXT, SIDE)
-        items.append(Text(right, facts_top + 16 + index * 18, words, TOTALS_TEXT, palette.INK if index == 0 else palette.QUIET))
-    bottom = max(y, facts_top + 16 + len(heat.facts) * 18) + MARGIN - 8
+        items.append(
+            Text(right, facts_top + 12 + index * _ROW, words, TOTALS_TEXT, palette.INK if index == 0 else palette.QUIET)
+        )
+    bottom = max(y, facts_top + len(heat.facts) * _ROW) + MARGIN - 8
     page = Box(0, 0, width, bottom, palette.PAPER)
     return Picture(width, bottom, title, subtitle, (page, *items))
 
@@ -81,15 +84,22 @@ def _key(colours: bytes, end: float, y: float) -> Group:
     )
 
 
-def _row(name: str, score: float, explained: bool, y: float) -> Group:
-    """A class, its score as a bar, and in percent."""
+def _row(name: str, score: float, words: str, y: float, *, strong: bool) -> Group:
+    """A class and its score, as a bar and in words."""
     room = SIDE - _NAMES - _SCORE
     left = MARGIN + _NAMES
-    colour = EXPLAINED if explained else OTHER
+    colour = EXPLAINED if strong else OTHER
     items: tuple[Item, ...] = (
-        Text(MARGIN, y + 12, shortened(name, TOTALS_TEXT, _NAMES - 12, bold=explained), TOTALS_TEXT, palette.INK, bold=explained),
+        Text(
+            MARGIN,
+            y + 12,
+            shortened(name, TOTALS_TEXT, _NAMES - 12, bold=strong),
+            TOTALS_TEXT,
+            palette.INK,
+            bold=strong,
+        ),
         Box(left, y + 2, room, _BAR, palette.BAND, radius=2),
         Box(left, y + 2, max(1.0, room * score), _BAR, colour, radius=2 if room * score > 4 else 0),
-        Text(MARGIN + SIDE, y + 12, f"{100 * score:.1f} %", TOTALS_TEXT, palette.INK, "end"),
+        Text(MARGIN + SIDE, y + 12, words, TOTALS_TEXT, palette.INK, "end"),
     )
     return Group("score", items, name)

@@ -1,4 +1,4 @@
-"""A picture as data: boxes, lines, texts and images on a page, in drawing order. `svg.py` and `png.py` write the same one.
+"""A picture as data: boxes, lines, texts, images on a page, in drawing order. `svg.py` and `png.py` write the same one.
 
 Lengths are in pixels, x to the right, y down from the upper left corner. Colours are `#rrggbb`, empty for none.
 """

@@ -103,7 +103,7 @@ def threshold_keeping(kept: float, confidence: np.ndarray, hits: np.ndarray) -> 
     right = np.sort(confidence[hits])
     if not len(right):
         return None
-    lost = min(int(math.floor((1 - kept) * len(right) + 1e-9)), len(right) - 1)
+    lost = min(math.floor((1 - kept) * len(right) + 1e-9), len(right) - 1)
     return math.floor(float(right[lost]) * 1e4) / 1e4
 
 
@@ -135,7 +135,7 @@ def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def chosen_threshold(rows: Sequence[dict[str, Any]], keep: float) -> dict[str, Any] | None:
-    """The row of `thresholds` of `fit_decision` that keeps `keep` (0...1) or the next more; None where there is none."""
+    """The row of `thresholds` of `fit_decision` that keeps `keep` (0...1), or next more; None where there is none."""
     return next((row for row in reversed(rows) if row["keep"] >= keep - 1e-9), None)
 
 

@@ -35,7 +35,7 @@ class Asking:
         return len(self.image)
 
     def shown(self, masks: np.ndarray) -> np.ndarray:
-        """The picture under each of float masks (N, R, R), where 1 shows a pixel and 0 covers it: uint8 (N, R, R, 3)."""
+        """The picture under each of float masks (N, R, R): 1 shows a pixel, 0 covers it. uint8 (N, R, R, 3)."""
         kept = masks[..., None].astype(np.float32)
         mixed = kept * self.image + (1 - kept) * self.fill.astype(np.float32)
         return np.round(mixed).astype(np.uint8)

@@ -21,7 +21,8 @@ def occlusion(asking: Asking) -> np.ndarray:
     """How much of the answer goes when a pixel is covered (Zeiler & Fergus 2014): (R, R).
 
     A square window of 3/14 of the side moves by 1/14 over the picture and beyond its border, so that every pixel is
-    covered equally often; a pixel's heat is the mean fall of the log-odds under the windows that cover it.
+    covered equally often; a pixel's heat is the mean fall of the log-odds under the windows that cover it,
+    smoothed over a step.
     """
     side, step = asking.side, _step(asking.side)
     places = [(y, x) for y in _starts(side) for x in _starts(side)]
@@ -35,7 +36,8 @@ def occlusion(asking: Asking) -> np.ndarray:
         for mask, odds in zip(masks, asking.log_odds(masks)):
             fall += (1 - mask) * (whole - odds)
             times += 1 - mask
-    return fall / times
+    smooth: np.ndarray = cv2.blur(fall / times, (step, step))
+    return smooth
 
 
 def rise(asking: Asking, runs: int, seed: int) -> np.ndarray:

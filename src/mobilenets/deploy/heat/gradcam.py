@@ -9,14 +9,14 @@ import torch
 from ...nn.network import Network
 from ...training.loop import Normaliser
 
-LEAST_SIDE = 4  # of the feature map: a coarser one shows no place
+LEAST_SIDE = 5  # of the feature map: a coarser one shows no place
 
 
 def gradcam(network: Network, image: np.ndarray, label: int) -> np.ndarray:
     """Where the last feature map speaks for the class `label` (Selvaraju et al. 2017): (R, R), never negative.
 
-    `image` is uint8 RGB (R, R, 3). The paper takes the last map before pooling; where that has fewer than 4 x 4 places
-    (input below 128 pixels at stride 32) the last one that has them is taken. Its channels, weighted by the mean
+    `image` is uint8 RGB (R, R, 3). The paper takes the last map before pooling; where that has fewer than 5 x 5 places
+    (input below 160 pixels at stride 32) the last one that has them is taken. Its channels, weighted by the mean
     gradient of the class's logit, are added up, and what speaks against the class is cut off.
     """
     normalise = Normaliser(network.spec.preprocessing, torch.device("cpu"))

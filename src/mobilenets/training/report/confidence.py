@@ -66,7 +66,9 @@ def _bins(rows: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
 
 def _bin(row: dict[str, Any]) -> str:
     images = plural(row["images"], "image")
-    return f"{images} scored {percent(row['low'], 0)} to {percent(row['high'], 0)}\n{percent(row['accuracy'])} are right"
+    return (
+        f"{images} scored {percent(row['low'], 0)} to {percent(row['high'], 0)}\n{percent(row['accuracy'])} are right"
+    )
 
 
 def _coverage(found: dict[str, Any]) -> Markup:
@@ -88,7 +90,8 @@ def _coverage(found: dict[str, Any]) -> Markup:
 
 
 def _point(row: dict[str, Any]) -> str:
-    return f"{percent(row['coverage'])} answered, {percent(row['accuracy'])} right\nscore {plain(row['threshold'])} or more"
+    given = f"{percent(row['coverage'])} answered, {percent(row['accuracy'])} right"
+    return f"{given}\nscore {plain(row['threshold'])} or more"
 
 
 def _remark(facts: Facts) -> str:

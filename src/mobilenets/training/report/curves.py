@@ -82,7 +82,6 @@ def _charts(
     ]
 
 
-
 def _points(rows: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
     return [(row["epoch"], row[key] if row.get(key) is not None else math.nan) for row in rows]
 
