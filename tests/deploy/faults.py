@@ -81,3 +81,9 @@ def other_weights(graph: Any) -> None:
 def not_a_number(graph: Any) -> None:
     stem = first_conv(graph)
     arrays(graph, lambda i, v: np.full_like(v, np.nan) if i.name == stem else None)
+
+
+def other_sides(graph: Any) -> None:
+    """A file for another input size: it opens, and fails when it is run."""
+    for place in (1, 2):
+        graph.input[0].type.tensor_type.shape.dim[place].dim_value += 8

@@ -49,10 +49,10 @@ def test_it_prints_what_predict_answers(exported: Path, pictures: list[str]) -> 
     for line in ended.stdout.splitlines():
         source, label, score = line.split("\t")
         found.setdefault(source, []).append((label, score))
-    expected = {
-        row["source"]: [(answer["label"], f"{answer['score']:.4f}") for answer in row["predictions"]]
-        for row in predict(exported, pictures)
-    }
+    expected = {}
+    for row in predict(exported, pictures):
+        answers = [(answer["label"], f"{answer['score']:.4f}") for answer in row["predictions"]]
+        expected[row["source"]] = [("unknown", answers[0][1]), *answers] if row["unknown"] else answers
     assert found == expected
     assert len(expected) == len(pictures)
 

@@ -42,7 +42,7 @@ def test_a_broken_picture_has_an_error_in_place_of_an_answer(exported: Path, col
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"text, no picture")
     rows = predict(exported, [bad, colours / "val" / "blue" / "000.png"])
-    assert rows[0] == {"source": str(bad), "predictions": [], "error": rows[0]["error"]}
+    assert rows[0] == {"source": str(bad), "unknown": False, "predictions": [], "error": rows[0]["error"]}
     assert "error" not in rows[1]
     assert rows[1]["predictions"]
     with pytest.raises(UserError, match=r"bad\.jpg: not an image"):

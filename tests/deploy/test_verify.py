@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from faults import (
     bgr,
     edit_model,
     not_a_number,
+    other_sides,
     other_weights,
     replace_file,
     same_padding,
@@ -22,6 +24,8 @@ from faults import (
     zero_to_one,
 )
 
+from mobilenets.deploy.gates import gate_of
+from mobilenets.deploy.runtimes.onnx import ONNX
 from mobilenets.deploy.verify import verify
 from mobilenets.errors import UserError
 
@@ -53,15 +57,25 @@ def test_the_result_is_stored_outside_the_hashes(bundle: Path, colours: Path) ->
 
 
 @pytest.mark.parametrize(
-    "sabotage", [bgr, zero_to_one, swapped_classes, same_padding, other_weights, not_a_number], ids=lambda f: f.__name__
+    ("sabotage", "reason"),
+    [
+        (bgr, "it agrees with the network on 0"),
+        (zero_to_one, "it agrees with the network on 0"),
+        (swapped_classes, "it agrees with the network on 0"),
+        (same_padding, "a logit is off by"),
+        (other_weights, "a logit is off by"),
+        (not_a_number, "logits that are not finite"),
+        (other_sides, "onnx/float32/model.onnx cannot be run: "),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_wrong_file_fails(bundle: Path, colours: Path, sabotage: Callable[[Any], None]) -> None:
+def test_a_wrong_file_fails(bundle: Path, colours: Path, sabotage: Callable[[Any], None], reason: str) -> None:
     edit_model(bundle, sabotage)
     found = verify(bundle, colours)
     (row,) = found["files"]
     assert not found["ok"]
-    assert not row["ok"]
-    assert row["reasons"]
+    assert row["ok"] is False
+    assert any(reason in each for each in row["reasons"])
     json.dumps(found, allow_nan=False)
     assert "failed" in (bundle / "MODEL_CARD.md").read_text()
 
@@ -150,3 +164,86 @@ def test_a_bundle_that_cannot_be_written_is_verified_all_the_same(
     monkeypatch.setattr("mobilenets.deploy.bundle.write_json", read_only)
     assert verify(bundle, colours)["ok"]
     assert "was not stored (Read-only file system)" in capsys.readouterr().err
+
+
+def test_what_a_class_loses_is_said(bundle: Path, colours: Path) -> None:
+    edit_model(bundle, swapped_classes)
+    (row,) = verify(bundle, colours)["files"]
+    drops = {each["class"]: each["drop"] for each in row["classes"]}
+    assert drops["amber"] > 0.5
+    assert drops["blue"] > 0.5
+    assert abs(drops["cyan"]) < 0.2
+    assert [each["drop"] for each in row["classes"]] == sorted(drops.values(), reverse=True)
+    assert row["drop"] == pytest.approx(sum(drops.values()) / 3)
+    assert all(each["drop"] == each["network"] - each["file"] for each in row["classes"])
+    assert sum(each["images"] for each in row["classes"]) == 120
+
+
+def test_lost_accuracy_alone_fails(bundle: Path, colours: Path) -> None:
+    edit_model(bundle, swapped_classes)
+    found = verify(bundle, colours, min_agreement=0.0, max_relative_error=100.0, max_drop=0.05)
+    (reason,) = found["files"][0]["reasons"]
+    assert "points of top-1, more than 5" in reason
+    assert verify(bundle, colours, min_agreement=0.0, max_relative_error=100.0, max_drop=1.0)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "agreement", "relative", "drop"),
+    [
+        ("float32", 0.995, 1e-3, None),
+        ("float16", 0.99, 2e-2, None),
+        ("bfloat16", 0.99, 2e-2, None),
+        ("int8", 0.95, None, 0.01),
+    ],
+)
+def test_each_precision_has_its_bounds(
+    precision: str, agreement: float, relative: float | None, drop: float | None
+) -> None:
+    gate = gate_of(precision)
+    assert (gate.agreement, gate.max_relative_error, gate.max_drop) == (agreement, relative, drop)
+    given = gate_of(precision, 0.5, 0.25, 0.125)
+    assert (given.agreement, given.max_relative_error, given.max_drop) == (0.5, 0.25, 0.125)
+    assert given.stored == gate.stored
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"agreement": 95.0}, "min agreement 95 is out of range: allowed is 0 to 1"),
+        ({"max_relative_error": -1.0}, "max relative error -1 is out of range: allowed is 0 or more"),
+        ({"max_drop": float("nan")}, "max drop nan is out of range: allowed is 0 to 1"),
+    ],
+)
+def test_bounds_out_of_range(bounds: dict[str, float], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        gate_of("float32", **bounds)
+    with pytest.raises(UserError, match="no thresholds for precision 'int4'; known: float32"):
+        gate_of("int4")
+
+
+def test_a_file_of_a_runtime_that_is_elsewhere_decides_nothing_but_must_be_whole(
+    bundle: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = dataclasses.replace(ONNX, elsewhere=lambda: "it runs on macOS alone")
+    monkeypatch.setattr("mobilenets.deploy.runtimes.onnx.ONNX", elsewhere)
+    found = verify(bundle, colours)
+    (row,) = found["files"]
+    assert (row["ok"], row["agreement"], row["reasons"]) == (None, None, ["it runs on macOS alone"])
+    assert not found["ok"]  # nothing was run, so nothing was proved
+    assert "not run: it runs on macOS alone" in (bundle / "MODEL_CARD.md").read_text()
+    (bundle / MODEL).write_bytes(b"stale")
+    (row,) = verify(bundle, colours)["files"]
+    assert row["ok"] is False
+    assert MODEL in row["reasons"][0]
+
+
+@pytest.mark.parametrize(("share", "ok"), [(0.95, True), (0.5, False)])
+def test_a_file_holds_its_weights_in_the_type_of_its_name(
+    bundle: Path, colours: Path, monkeypatch: pytest.MonkeyPatch, share: float, ok: bool
+) -> None:
+    counts = {"float32": round(1000 * share), "int8": round(1000 * (1 - share))}
+    monkeypatch.setattr("mobilenets.deploy.runtimes.onnx.ONNX", dataclasses.replace(ONNX, stored=lambda _: counts))
+    (row,) = verify(bundle, colours)["files"]
+    assert row["stored"] == pytest.approx(share)
+    assert row["ok"] is ok
+    assert row["reasons"] == ([] if ok else ["it is called float32, but holds 50% of its weights so"])

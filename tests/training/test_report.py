@@ -25,6 +25,7 @@ from mobilenets.arch.registry import ARCHITECTURES, create_spec
 from mobilenets.cli.parsing import parse as parse_arguments
 from mobilenets.cli.training import train as train_verb
 from mobilenets.errors import UserError
+from mobilenets.tasks.calibration import calibration_report
 from mobilenets.tasks.classify import classification_report, wilson
 from mobilenets.training.recipes.own import default
 from mobilenets.training.report import charts, write_report
@@ -157,7 +158,8 @@ def make_run(
     logits[np.arange(len(labels)), labels] += skill
     images = [f"val/{names[label]}/{index % each}.jpg" for index, label in enumerate(labels)]
     head = {"network": str(run), "data": data, "split": "val"}
-    files["evaluation.json"] = head | classification_report(logits, labels, names, images)
+    believed = {"calibration": calibration_report(logits, labels, 1.5, 0.4)}
+    files["evaluation.json"] = head | classification_report(logits, labels, names, images) | believed
     for name, content in files.items():
         (run / name).write_text(json.dumps(content), encoding="utf-8")
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in epoch_rows(epochs)))
@@ -172,7 +174,7 @@ def class_names(count: int) -> list[str]:
 def test_complete_for_any_number_of_classes(tmp_path: Path, count: int) -> None:
     page = parse(write_report(make_run(tmp_path / "run", class_names(count), skill=2.0)))
     assert page.parts == {
-        *("verdict", "curves", "confusion", "classes", "mistakes"),
+        *("verdict", "curves", "confusion", "classes", "confidence", "mistakes"),
         *("cost", "data", "settings", "reproduce"),
     }
     evaluation = json.loads((tmp_path / "run/evaluation.json").read_text())
@@ -239,7 +241,12 @@ def test_before_the_first_epoch_and_before_the_evaluation(tmp_path: Path) -> Non
 
 
 def test_one_epoch_is_drawn_as_points(tmp_path: Path) -> None:
-    page = parse(write_report(make_run(tmp_path / "run", class_names(2), epochs=1)))
+    run = make_run(tmp_path / "run", class_names(2), epochs=1)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    del evaluation["calibration"]  # as an older version wrote it
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    page = parse(write_report(run))
+    assert "confidence" not in page.parts
     dots = [a for a in page.named("circle") if "dot" in (a["class"] or "")]
     assert len(dots) == 5  # top-1, two losses, learning rate, speed
     assert sum("whisker" in (a["class"] or "") for a in page.named("line")) == 1

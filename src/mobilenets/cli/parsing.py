@@ -1,5 +1,7 @@
 """From a typed function to its command line: positional-only parameters stand alone, keyword-only ones are options.
 
+An option that is a word of Python has an underscore behind its parameter's name: `class_` is --class.
+
 tyro converts the values and writes `--help`. What it reports in a box over several lines is said here in one line.
 """
 
@@ -96,6 +98,8 @@ def _hint(parameter: inspect.Parameter, hint: Any) -> Any:
         extra += [UseAppendAction, arg(metavar="TEXT")]
     if alone:
         extra += [Positional, arg(metavar=name)]
+    elif parameter.name.endswith("_"):
+        extra.append(arg(name=parameter.name.rstrip("_")))
     choices = _choices(hint)
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
     if choices:
@@ -175,7 +179,7 @@ def _arrange(name: str, function: Callable[..., Answer], args: Sequence[str]) ->
 
 
 def _flag(parameter: inspect.Parameter) -> str:
-    option = parameter.name.replace("_", "-")
+    option = parameter.name.rstrip("_").replace("_", "-")
     return f"--no-{option}" if parameter.default is True else f"--{option}"
 
 

@@ -35,6 +35,7 @@ def evaluate(network: str, data: str, /, *, split: str | None = None, labels: st
             f"F1 {output.percent(result['f1'])}"
         )
         output.line(f"images       {output.count(result['images'])} ({result['split']})")
+        _show_calibration(result["calibration"])
         for mistake in result["mistakes"][:SHOWN_MISTAKES]:
             output.line(
                 f"mistaken     {mistake['file']}: {mistake['label']} taken for {mistake['predicted']} "
@@ -42,6 +43,22 @@ def evaluate(network: str, data: str, /, *, split: str | None = None, labels: st
             )
 
     return Answer(result, show)
+
+
+def _show_calibration(found: dict[str, Any]) -> None:
+    """How far scores can be believed, and what the threshold leaves."""
+    error = output.percent(found["calibration_error"])
+    if found["temperature"] is None:
+        output.line(f"calibration  error {error}; no temperature was fitted")
+    else:
+        before = output.percent(found["calibration_error_before"])
+        output.line(f"calibration  error {error}, {before} without the temperature {found['temperature']:.2f}")
+    answered = found["answered"]
+    if answered is not None:
+        right = "" if answered["accuracy"] is None else f", {output.percent(answered['accuracy'])} of them right"
+        output.line(
+            f"answered     {output.percent(answered['coverage'])} (score {found['threshold']:.4f} or more){right}"
+        )
 
 
 def _show_classes(rows: list[dict[str, Any]]) -> None:
@@ -63,6 +80,8 @@ def _show_classes(rows: list[dict[str, Any]]) -> None:
 def predict(network: str, source: tuple[str, ...], /, *, top: int = 5) -> Answer:
     """Says what pictures show: the likeliest classes of each with their probabilities.
 
+    Below the score that the network's threshold asks for the answer is "unknown".
+
     Args:
         network: a Run, a Bundle, or a model file inside a bundle, which then runs in its own runtime
         source: pictures: files, folders with all below them, patterns such as 'new/*.jpg', .zip or .tar archives
@@ -78,13 +97,15 @@ def predict(network: str, source: tuple[str, ...], /, *, top: int = 5) -> Answer
                 console.warn(f"{row['source']}: {row['error']}")
         output.table(
             ["picture", "class", ">score", "then"],
-            [_shown(row["source"], row["predictions"]) for row in rows if row["predictions"]],
+            [_shown(row) for row in rows if row["predictions"]],
         )
 
     return Answer(rows, show)
 
 
-def _shown(source: str, predictions: list[dict[str, Any]]) -> list[str]:
-    first, *others = predictions
+def _shown(row: dict[str, Any]) -> list[str]:
+    first, *others = row["predictions"]
+    if row["unknown"]:
+        first, others = {"label": "unknown", "score": first["score"]}, row["predictions"]
     then = ", ".join(f"{other['label']} {output.percent(other['score'])}" for other in others)
-    return [source, first["label"], output.percent(first["score"]), then]
+    return [row["source"], first["label"], output.percent(first["score"]), then]

@@ -21,6 +21,7 @@ def export(
     data: Path | None = None,
     labels: str | None = None,
     calibration_images: int = 256,
+    keep: float | None = None,
 ) -> Answer:
     """Writes a Bundle: model files for each runtime, what they take and give, golden images, examples, a card.
 
@@ -36,6 +37,7 @@ def export(
         data: images to calibrate int8 with; left out, those that the Run was trained on, where they are still there
         labels: which label column of the data to spread them over where it has several
         calibration_images: how many, at most
+        keep: share of right answers that the threshold for "unknown" leaves, 0 to 1; left out 0.95; of a Run
     """
     from ..deploy.export import export as export_bundle
     from ..deploy.runtimes import runtime
@@ -53,6 +55,7 @@ def export(
         data=data,
         labels=labels,
         calibration_images=calibration_images,
+        keep=keep,
     )
 
     def show() -> None:

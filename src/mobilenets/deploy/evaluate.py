@@ -9,6 +9,7 @@ from ..data.addresses import address_of
 from ..data.dataset import open_dataset
 from ..data.matching import map_classes
 from ..errors import UserError
+from ..tasks.calibration import calibration_report
 from ..tasks.classify import classification_report
 from .load import load
 from .score import choose, score
@@ -34,8 +35,9 @@ def evaluate(
     columns = map_classes(dataset.classes, loaded.labels, loaded.reference)
     choice = choose(dataset, split, loaded)
     found = score(dataset, choice.samples, [loaded.session], loaded.preprocessing, columns, "evaluate")
-    logits = found.logits[0] / (loaded.temperature or 1.0)
-    report = classification_report(logits, found.labels, loaded.names, found.files)
+    logits = found.logits[0]
+    report = classification_report(logits / (loaded.temperature or 1.0), found.labels, loaded.names, found.files)
+    report["calibration"] = calibration_report(logits, found.labels, loaded.temperature, loaded.threshold)
     head = {
         "network": loaded.reference,
         "recognised": loaded.recognised,

@@ -31,6 +31,8 @@ for path in sys.argv[1:]:
     image = load(path)
     logits = {run} / (BUNDLE["decision"]["temperature"] or 1.0)
     scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    if scores.max() < (BUNDLE["decision"]["threshold"] or 0.0):
+        print(path, "unknown", f"{{scores.max():.4f}}", sep="\t")
     for i in np.argsort(-scores, kind="stable")[:5]:
         print(path, BUNDLE["labels"][i]["name"], f"{{scores[i]:.4f}}", sep="\\t")
 '''
@@ -39,8 +41,7 @@ _OPENCV_RESIZE = '''\
 def resize(image, height, width):
     """Averages along a side that shrinks, interpolates along a side that grows, the shrinking first."""
     h, w = image.shape[:2]
-    if min(height, h) * min(width, w) < h * w:
-        image = cv2.resize(image, (min(width, w), min(height, h)), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, (min(width, w), min(height, h)), interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)'''
 
 _PILLOW_RESIZE = '''\
@@ -49,10 +50,8 @@ def resize(image, height, width):
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.{kernel}))'''
 
 _SHORTEST = """\
-    h, w = image.shape[:2]
-    long = int(max(h, w) * {short} / min(h, w) + 0.5)
-    image = resize(image, *(({short}, long) if h <= w else (long, {short})))
-    top, left = (image.shape[0] - {size}) // 2, (image.shape[1] - {size}) // 2
+    h, w = (int(side * {short} / min(image.shape[:2]) + 0.5) for side in image.shape[:2])
+    image, top, left = resize(image, h, w), (h - {size}) // 2, (w - {size}) // 2
     return np.ascontiguousarray(image[top : top + {size}, left : left + {size}])"""
 
 _SQUASH = "    return resize(image, {size}, {size})"

@@ -43,19 +43,27 @@ def export(
     data: str | os.PathLike[str] | None = None,
     labels: str | None = None,
     calibration_images: int = IMAGES,
+    keep: float | None = None,
 ) -> dict[str, Any]:
     """Writes a Bundle: a file for each runtime in `to` and each of `precisions`. Returns what `export --json` prints.
 
     Without `precisions` each runtime's first, which is float32 where it has that; a precision that a runtime does not
     have is left out there with one line, and an error where none has it. int8 is calibrated with training images of
     `data`, else of the Run's own data. The golden images are run through every file before the bundle gets its name; a
-    Bundle that was there is replaced as a whole, any other folder is refused. The same Run gives the same bytes
+    Bundle that was there is replaced as a whole, any other folder is refused. `keep` is the share (0...1) of right
+    answers that the threshold for "unknown" has to leave, 0.95 where nothing is said. The same Run gives the same bytes
     (MODEL_CARD.md and measured.json apart).
     """
     plan = plan_files([runtime(name) for name in dict.fromkeys(to)], tuple(dict.fromkeys(precisions)))
     target = Path(out)
     _check_target(target)
     loaded = load(reference, random=True)
+    if keep is not None:
+        if loaded.fitted is None:
+            raise UserError(
+                f"keep {keep:g} goes with a run of `train`, which keeps its selection; {reference} has none"
+            )
+        loaded.decision = decision(loaded.fitted, keep)
     source = Source(loaded, None if data is None else Path(data), labels, calibration_images)
     with _new_folder(target) as folder:
         golden = golden_images(loaded.preprocessing, loaded.data, loaded.data_labels)
@@ -141,7 +149,7 @@ def _fill(
         "preprocessing": preprocessing_contract(spec.preprocessing),
         "input": input_contract(spec),
         "output": output_contract(spec),
-        "decision": decision() | {"temperature": loaded.temperature},
+        "decision": loaded.decision,
     }
     with progress() as bar:
         task = bar.add_task("export", total=len(plan), note="")

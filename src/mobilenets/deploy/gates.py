@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -42,7 +43,16 @@ def gate_of(
     max_relative_error: float | None = None,
     max_drop: float | None = None,
 ) -> Gate:
-    """The bounds of a precision, those that are given in place of its own. Raises UserError for an unknown one."""
+    """The bounds of a precision, those that are given in place of its own. Raises UserError for an unknown one, and
+    for a bound out of range."""
+    for name, value, most in (
+        ("min agreement", agreement, 1.0),
+        ("max relative error", max_relative_error, None),
+        ("max drop", max_drop, 1.0),
+    ):
+        if value is not None and not 0 <= value <= (math.inf if most is None else most):
+            allowed = "0 or more" if most is None else "0 to 1"
+            raise UserError(f"{name} {value:g} is out of range: allowed is {allowed}")
     gate = GATES.get(precision)
     if gate is None:
         raise UserError(f"no thresholds for precision {precision!r}; known: {', '.join(GATES)}")

@@ -17,7 +17,7 @@ from ..arch.spec import Preprocessing, Spec
 from ..console import say, warn
 from ..errors import UserError
 from .bundle import MANIFEST, Bundle, ModelFile, is_bundle, open_bundle
-from .manifest import run_provenance
+from .manifest import decision, run_provenance
 from .runtimes import Session, runtime
 
 if TYPE_CHECKING:
@@ -46,9 +46,22 @@ class Loaded:
     source: dict[str, Any]
     make_network: Callable[[], Network] = field(repr=False)
     make_session: Callable[[int | None], Session] | None = field(default=None, repr=False)  # None: torch runs it
-    temperature: float | None = None
+    decision: dict[str, Any] = field(default_factory=decision)  # as bundle.json has it
+    fitted: dict[str, Any] | None = None  # a Run's, from which another threshold can be chosen
     data: Path | None = None
     data_labels: str | None = None
+
+    @property
+    def temperature(self) -> float | None:
+        """What logits are divided by before softmax; None where it was not fitted."""
+        found: float | None = self.decision["temperature"]
+        return found
+
+    @property
+    def threshold(self) -> float | None:
+        """The score below which the answer is "unknown"; None where it was not fitted."""
+        found: float | None = self.decision["threshold"]
+        return found
 
     @property
     def names(self) -> list[str]:
@@ -146,7 +159,7 @@ def from_bundle(bundle: Bundle, model: ModelFile | None = None, *, reference: st
         source=bundle.manifest["provenance"]["source"],
         make_network=lambda: bundle_network(bundle),
         make_session=lambda threads: runtime(chosen.runtime).open(bundle.path / chosen.path, threads),
-        temperature=bundle.manifest["decision"]["temperature"],
+        decision=bundle.manifest["decision"],
     )
 
 
@@ -248,6 +261,8 @@ def _run(name: str, path: Path) -> Loaded:
         labels=_aligned(run.spec, run.labels, path),
         source=run_provenance(run.recipe),
         make_network=lambda: network,
+        decision=decision(run.decision),
+        fitted=run.decision,
         data=Path(root) if root else None,
         data_labels=run.recipe.get("arguments", {}).get("labels"),
     )

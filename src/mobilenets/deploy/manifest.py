@@ -7,6 +7,8 @@ from typing import Any
 from .. import __version__
 from ..arch.spec import Preprocessing, Spec
 from ..data.preprocess import resized_sides
+from ..errors import UserError
+from ..tasks.calibration import KEPT, chosen_threshold
 
 _AREA_LINEAR = (
     "pixels are areas: a side that shrinks averages the input it covers, weighted by overlap (OpenCV's INTER_AREA); "
@@ -67,12 +69,25 @@ def output_contract(spec: Spec) -> dict[str, Any]:
     return {"name": "logits", "dtype": "float32", "shape": ["N", spec.head.outputs]}
 
 
-def decision() -> dict[str, Any]:
+def decision(fitted: dict[str, Any] | None = None, keep: float = KEPT) -> dict[str, Any]:
     """How logits become an answer: softmax(logits / temperature); below the threshold the answer is "unknown".
 
-    None: no temperature and no threshold have been fitted.
+    `fitted` is what a Run's training found on its selection images, `keep` the share (0...1) of right answers that the
+    threshold has to leave. None: no temperature and no threshold have been fitted. Raises UserError where `keep` is out
+    of range.
     """
-    return {"activation": "softmax", "temperature": None, "threshold": None}
+    if not 0 < keep <= 1:
+        raise UserError(f"keep {keep:g} is out of range: allowed is above 0 to 1")
+    if fitted is None:
+        return {"activation": "softmax", "temperature": None, "threshold": None, "selection": None}
+    chosen = chosen_threshold(fitted["thresholds"], keep)
+    return {
+        "activation": "softmax",
+        "temperature": fitted["temperature"],
+        "threshold": None if chosen is None else chosen["threshold"],
+        "selection": {"images": fitted["images"], "calibration_error": fitted["calibration_error"]}
+        | {name: None if chosen is None else chosen[name] for name in ("kept", "coverage", "accuracy")},
+    }
 
 
 def run_provenance(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def predict(
     """The `top` classes of each picture, the likeliest first. Returns what `predict --json` prints.
 
     A source is a file, a folder (with all below it), a pattern with * ? [ ] (** for any depth), or a .zip or .tar.
+    `unknown` says that the first score lies below the network's threshold: the picture may show none of the classes.
     A picture that cannot be read gets `error` in place of an answer. Raises UserError when no picture could be read, or
     a source names nothing.
     """
@@ -103,11 +104,19 @@ def _answers(loaded: Loaded, sources: Sequence[Source], top: int) -> Iterator[li
         images = [picture for picture in pictures if isinstance(picture, np.ndarray)]
         scores = iter(softmax(loaded.logits(np.stack(images)) / (loaded.temperature or 1.0)) if images else [])
         yield [
-            {"source": source.name, "predictions": [], "error": picture}
+            {"source": source.name, "unknown": False, "predictions": [], "error": picture}
             if isinstance(picture, str)
-            else {"source": source.name, "predictions": _best(next(scores), loaded.names, top)}
+            else {"source": source.name} | answer(next(scores), loaded, top)
             for source, picture in zip(chunk, pictures)
         ]
+
+
+def answer(scores: np.ndarray, loaded: Loaded, top: int) -> dict[str, Any]:
+    """The `top` classes of scores (C,), the likeliest first, and whether the first lies below the threshold."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    unknown = loaded.threshold is not None and bool(scores[order[0]] < loaded.threshold)
+    best = [{"label": loaded.names[index], "score": float(scores[index])} for index in order]
+    return {"unknown": unknown, "predictions": best}
 
 
 def _read(source: Source, loaded: Loaded) -> np.ndarray | str:
@@ -118,8 +127,3 @@ def _read(source: Source, loaded: Loaded) -> np.ndarray | str:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-
-
-def _best(scores: np.ndarray, names: Sequence[str], top: int) -> list[dict[str, Any]]:
-    order = np.argsort(-scores, kind="stable")[:top]
-    return [{"label": names[index], "score": float(scores[index])} for index in order]

@@ -18,7 +18,7 @@ from ..tasks.classify import wilson
 from .bundle import MANIFEST, Bundle, ModelFile, open_bundle
 from .gates import Gate, gate_of
 from .load import Loaded, TorchSession, bundle_network, from_bundle
-from .runtimes import Session, runtime
+from .runtimes import Session, one_line, runtime
 from .score import choose, score, spread
 
 MIN_IMAGES = 100
@@ -46,7 +46,8 @@ def verify(
         raise UserError(f"images {images} is out of range: allowed is 1 or more")
     dataset = open_dataset(data, labels=labels, strict=False)
     reasons = _altered(opened)
-    sessions, broken = _open_files(opened)
+    opened_files, broken = _open_files(opened)
+    sessions = {path: _Tried(session, opened.spec.head.outputs) for path, session in opened_files.items()}
     loaded = from_bundle(opened)
     columns = _columns(dataset, loaded)
     choice = choose(dataset, split, loaded)
@@ -62,6 +63,7 @@ def verify(
     )
     truth = None if columns is None else found.labels
     rows = dict(zip(sessions, found.logits[1:]))
+    broken |= {path: f"{path} cannot be run: {tried.problem}" for path, tried in sessions.items() if tried.problem}
     gates = [gate_of(model.precision, min_agreement, max_relative_error, max_drop) for model in opened.models]
     files = [
         _file(opened, model, gate, found.logits[0], rows.get(model.path), truth, broken.get(model.path))
@@ -83,6 +85,25 @@ def verify(
     }
     opened.store("verify", result | {"bundle": opened.spec.name, "data": dataset.root.name})
     return result
+
+
+class _Tried:
+    """A session that gives logits of NaN once it has failed to run, and keeps the reason: the other files go on."""
+
+    def __init__(self, session: Session, outputs: int) -> None:
+        self.session, self.outputs = session, outputs
+        self.problem = ""
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """uint8 RGB (N, R, R, 3) -> float32 logits (N, outputs)."""
+        if not self.problem:
+            try:
+                return self.session.run(images)
+            except MemoryError:
+                raise
+            except Exception as error:  # the runtimes' errors have no class of their own to catch
+                self.problem = one_line(error)
+        return np.full((len(images), self.outputs), np.nan, np.float32)
 
 
 def _opened(path: Path) -> Bundle:
@@ -168,6 +189,7 @@ def _file(
             "agreement": gate.agreement,
             "max_relative_error": gate.max_relative_error,
             "max_drop": gate.max_drop,
+            "stored": gate.stored,
         },
         "ok": None if broken is None and logits is None else not reasons,
         "reasons": list(reasons),

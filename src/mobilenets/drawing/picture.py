@@ -1,4 +1,4 @@
-"""A picture as data: boxes, lines and texts on a page, in drawing order. `svg.py` and `png.py` write the same one.
+"""A picture as data: boxes, lines, texts, images on a page, in drawing order. `svg.py` and `png.py` write the same one.
 
 Lengths are in pixels, x to the right, y down from the upper left corner. Colours are `#rrggbb`, empty for none.
 """
@@ -62,6 +62,18 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture of pixels, an encoded PNG, scaled to fill its place; `words` say what it shows."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    png: bytes
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Items that are one thing: its class in the SVG, what it is called, and a tooltip of several lines."""
 
@@ -71,7 +83,7 @@ class Group:
     tooltip: str = ""
 
 
-Item: TypeAlias = "Box | Line | Text | Group"
+Item: TypeAlias = "Box | Line | Text | Image | Group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,7 @@ def middle(box: Box, size: float) -> float:
     return box.y + box.height / 2 + CAPITAL * size / 2
 
 
-def flat(items: tuple[Item, ...]) -> Iterator[Box | Line | Text]:
+def flat(items: tuple[Item, ...]) -> Iterator[Box | Line | Text | Image]:
     """The items without their groups, in drawing order."""
     for item in items:
         if isinstance(item, Group):

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .picture import Box, Line, Picture, Point, Text, flat, outline
+from .picture import Box, Image, Line, Picture, Point, Text, flat, outline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,24 +18,31 @@ _DPI = 100  # any value: sizes in points follow from it
 _POINTS = 72 / _DPI  # of one pixel of the picture
 
 
-def to_png(picture: Picture) -> bytes:
-    """The encoded file. Raises UserError where matplotlib is missing or the picture is too tall for it."""
+def require_matplotlib() -> None:
+    """Raises UserError with the command that installs matplotlib where it is missing."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401 - whether it is there
     except ImportError:
         raise UserError('a .png needs matplotlib: pip install "mobilenets[plot]"; an .svg needs nothing') from None
+
+
+def to_png(picture: Picture) -> bytes:
+    """The encoded file. Raises UserError where matplotlib is missing or the picture is too tall for it."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     scale = min(SCALE, LARGEST / max(picture.width, picture.height))
     if scale < 1:
         raise UserError(f"a picture of {picture.height:.0f} pixels is too tall for a .png; write an .svg")
     figure = Figure(figsize=(picture.width / _DPI, picture.height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, picture.width)
-    axes.set_ylim(picture.height, 0)
     axes.set_axis_off()
     for order, item in enumerate(flat(picture.items)):
         _draw(axes, item, order)
+    axes.set_xlim(0, picture.width)  # an image moves the limits
+    axes.set_ylim(picture.height, 0)
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in another script: drawn as boxes
@@ -43,7 +50,14 @@ def to_png(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def _draw(axes: Axes, item: Box | Line | Text, order: int) -> None:
+def _draw(axes: Axes, item: Box | Line | Text | Image, order: int) -> None:
+    if isinstance(item, Image):
+        from matplotlib.image import imread
+
+        corners = (item.x, item.x + item.width, item.y + item.height, item.y)
+        pixels = imread(io.BytesIO(item.png), format="png")
+        axes.imshow(pixels, extent=corners, aspect="auto", interpolation="antialiased", zorder=order)
+        return
     if isinstance(item, Text):
         axes.text(
             item.x,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from xml.sax.saxutils import escape, quoteattr
 
-from .picture import Box, Group, Item, Line, Picture, Text, outline, printable
+from .picture import Box, Group, Image, Item, Line, Picture, Text, outline, printable
 
 FONTS = "Helvetica, Arial, 'DejaVu Sans', sans-serif"  # none is wider than `lettering` says
 
@@ -33,7 +34,17 @@ def _element(item: Item) -> str:
         return f"<rect {place} {size}{radius}{_paint(item)}/>"
     if isinstance(item, Line):
         return f'<path d="{_path(item)}"{_paint(item)}/>'
+    if isinstance(item, Image):
+        return _image(item)
     return _words(item)
+
+
+def _image(image: Image) -> str:
+    place = f'x="{_number(image.x)}" y="{_number(image.y)}"'
+    size = f'width="{_number(image.width)}" height="{_number(image.height)}" preserveAspectRatio="none"'
+    data = base64.b64encode(image.png).decode()
+    words = f"<title>{_text(image.words)}</title>"
+    return f'<image {place} {size} href="data:image/png;base64,{data}">{words}</image>'
 
 
 def _words(text: Text) -> str:

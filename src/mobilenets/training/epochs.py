@@ -21,12 +21,13 @@ from ..data.roles import Roles
 from ..errors import UserError
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
+from ..tasks.calibration import KEPT, calibration_report, chosen_threshold, fit_decision
 from ..tasks.classify import classification_report
 from .loop import EpochResult, LabelLoss, LossOf, Normaliser, logits_by_batch
 from .parallel import Ranks
 from .recipe import Recipe
 from .report import write_report
-from .run import EVALUATION, LAST, METRICS, RECIPE, open_run, read_json, selection_key
+from .run import DECISION, EVALUATION, LAST, METRICS, RECIPE, open_run, read_json, selection_key
 from .session import Session
 from .stopping import Stop
 from .tracking import Tracker, tracked
@@ -75,7 +76,7 @@ class Training(ABC):
         with tracked(self.trackers, session.history):
             if not session.finished:
                 self.train()
-            if not ranks.first((self.run / EVALUATION).exists):
+            if not ranks.first(lambda: all((self.run / name).exists() for name in (DECISION, EVALUATION))):
                 self.evaluate()
             return ranks.first(self._told)
 
@@ -250,22 +251,30 @@ class Training(ABC):
         }
 
     def evaluate(self) -> None:
-        """Scores the reported split with the selected weights. This is the only time it is looked at."""
+        """Fits the scores' scale on the selection images, then scores the reported split, with the selected weights.
+
+        This is the only time that the reported split is looked at.
+        """
         ranks = self.ranks
-        network = build_network(self.spec)
+        network = placed(build_network(self.spec), self.device)
         state = ranks.first(lambda: open_run(self.run).network().state_dict())
         network.load_state_dict(state)
         part = ranks.rank, ranks.world
         batches = scoring_batches(self.dataset, self.parts.report, self.spec.preprocessing, part=part)
         with self.stop:
-            logits, truth = self._logits(placed(network, self.device), batches)
-        ranks.first(lambda: self._write_evaluation(logits, truth))
+            selected = self._logits(network, self.selection_batches())
+            logits, truth = self._logits(network, batches)
+        ranks.first(lambda: self._write_evaluation(fit_decision(*selected), logits, truth))
 
-    def _write_evaluation(self, logits: np.ndarray, truth: np.ndarray) -> None:
+    def _write_evaluation(self, decision: dict[str, Any], logits: np.ndarray, truth: np.ndarray) -> None:
         names = [c.name for c in self.dataset.classes]
-        scores = classification_report(logits, truth, names, [s.name for s in self.parts.report])
+        temperature = decision["temperature"]
+        scores = classification_report(logits / temperature, truth, names, [s.name for s in self.parts.report])
+        chosen = chosen_threshold(decision["thresholds"], KEPT)
+        believed = calibration_report(logits, truth, temperature, None if chosen is None else chosen["threshold"])
         head = {"network": str(self.run), "data": address_of(self.dataset.root), "split": self.parts.report_name}
-        write_json(self.run / EVALUATION, head | scores)
+        write_json(self.run / DECISION, decision)
+        write_json(self.run / EVALUATION, head | scores | {"calibration": believed})
         low, high = scores["top1_interval"]
         say(
             f"{self.parts.report_name}: top-1 {scores['top1']:.1%} "

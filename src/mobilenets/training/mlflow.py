@@ -16,10 +16,10 @@ from ..atomic import write_json
 from ..console import say, warn
 from ..errors import Terminated, UserError
 from .mlflow_values import epoch_metrics, final_metrics, parameters
-from .run import BEST, EVALUATION, LABELS, METRICS, RECIPE, SPEC, read_json
+from .run import BEST, DECISION, EVALUATION, LABELS, METRICS, RECIPE, SPEC, read_json
 
 TRACKING = "mlflow.json"  # in the Run: where it is tracked, under which id
-FILES = ("report.html", SPEC, LABELS, RECIPE, METRICS, EVALUATION, BEST)  # what is kept there; a Run for every verb
+FILES = ("report.html", SPEC, LABELS, RECIPE, METRICS, EVALUATION, DECISION, BEST)  # kept there; a Run for every verb
 _ROWS_AT_ONCE, _PARAMETERS_AT_ONCE = 50, 100  # of one request; MLflow takes 1,000 metrics and 100 parameters
 _SETTINGS = {  # of the library, where the user has not set them: it phones home, and tries a dead server for minutes
     "MLFLOW_DISABLE_TELEMETRY": "true",

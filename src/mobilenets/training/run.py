@@ -13,12 +13,13 @@ from ..errors import UserError
 from ..nn.network import Network, build_network
 from .checkpoint import load_network_, load_tensors
 
-SPEC, LABELS, RECIPE, METRICS, EVALUATION = (
+SPEC, LABELS, RECIPE, METRICS, EVALUATION, DECISION = (
     "spec.json",
     "labels.json",
     "recipe.json",
     "metrics.jsonl",
     "evaluation.json",
+    "decision.json",
 )
 RANGE_TEST = ("find_lr.json", "find_lr.png")  # of `train --find-lr`; may lie in a folder before its Run is begun
 BEST, LAST = "checkpoints/best.safetensors", "checkpoints/last.safetensors"
@@ -36,6 +37,17 @@ class Run:
     spec: Spec
     labels: list[dict[str, Any]]
     recipe: dict[str, Any]
+
+    @property
+    def decision(self) -> dict[str, Any] | None:
+        """What was fitted on the selection images, see `tasks.calibration.fit_decision`; None where nothing was."""
+        path = self.path / DECISION
+        if not path.is_file():
+            return None
+        found = read_json(path)
+        if not isinstance(found, dict) or not {"temperature", "images", "thresholds"} <= found.keys():
+            raise UserError(f"{path}: not what `train` writes; remove it and run the same `train` again")
+        return found
 
     def network(self) -> Network:
         """The network with its best weights, in evaluation mode. Raises UserError when they are missing or broken."""

@@ -32,7 +32,7 @@ class Line:
 class Chart:
     """A line chart. `hovers` are (x, text); `mark` is the x that is singled out, with its name.
 
-    `y_from` and `y_to` hold an end of the axis where it has a natural one.
+    `y_from` and `y_to` hold an end of the axis where it has a natural one. `dots` marks every point.
     """
 
     title: str
@@ -44,6 +44,7 @@ class Chart:
     height: int = 280
     y_from: float | None = None
     y_to: float | None = None
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
+def figure(title: str, chart: Chart) -> Markup:
+    """The chart as a card under its title and its legend."""
+    keys = [tag("span", tag(f"i.key.{line.style}"), line.name) for line in chart.lines if line.name]
+    return tag("figure.card", tag("figcaption", tag("b", title), tag("span.legend", keys)), line_chart(chart))
+
+
 def line_chart(chart: Chart) -> Markup:
     """The chart as an SVG element, `WIDTH` units wide; the page scales it."""
     x, y = _x_axis(chart), _y_axis(chart)
@@ -68,7 +75,7 @@ def line_chart(chart: Chart) -> Markup:
         _grid(chart, x, y),
         [_band(line, x, y) for line in chart.lines if line.band],
         _mark(chart, x),
-        [_curve(line, x, y, chart.mark) for line in chart.lines],
+        [_curve(line, x, y, chart) for line in chart.lines],
         _hovers(chart, x),
         at={"viewBox": f"0 0 {WIDTH} {chart.height}", "role": "img", "aria-label": chart.title},
     )
@@ -142,7 +149,7 @@ def _band(line: Line, x: Axis, y: Axis) -> Markup:
     return tag(f"polygon.band.{line.style}", at={"points": path})
 
 
-def _curve(line: Line, x: Axis, y: Axis, mark: tuple[float, str] | None) -> list[Markup]:
+def _curve(line: Line, x: Axis, y: Axis, chart: Chart) -> list[Markup]:
     steps, pen_down = [], False
     for at, value in line.points:
         if not math.isfinite(value):
@@ -151,9 +158,10 @@ def _curve(line: Line, x: Axis, y: Axis, mark: tuple[float, str] | None) -> list
         steps.append(f"{'L' if pen_down else 'M'}{x(at):.1f} {y(value):.1f}")
         pen_down = True
     parts = [tag(f"path.line.{line.style}", at={"d": "".join(steps)})] if steps else []
-    lonely = len(steps) == 1
+    mark = chart.mark
+    every = len(steps) == 1 or (chart.dots and line.style != "third")
     for at, value in line.points:
-        if math.isfinite(value) and (lonely or (mark and at == mark[0])):
+        if math.isfinite(value) and (every or (mark and at == mark[0])):
             place = {"cx": f"{x(at):.1f}", "cy": f"{y(value):.1f}", "r": "4.5"}
             parts.append(tag(f"circle.dot.{line.style}", at=place))
     return parts

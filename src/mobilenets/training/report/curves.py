@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .charts import Chart, Line, line_chart
+from .charts import Chart, Line, figure
 from .facts import Facts
 from .figures import duration, interval, percent, plain, plural, short
 from .html import Child, Markup, section, tag
@@ -26,7 +26,7 @@ def curves(facts: Facts) -> Markup:
         "curves",
         "Learning curves",
         tag("p.lead", _lead(facts)),
-        tag("div.charts", [_figure(*drawn) for drawn in _charts(rows, hovers, mark)]),
+        tag("div.charts", [figure(*drawn) for drawn in _charts(rows, hovers, mark)]),
         tag("p.quiet", _remark(facts)),
     )
 
@@ -80,11 +80,6 @@ def _charts(
             ),
         ),
     ]
-
-
-def _figure(title: str, chart: Chart) -> Markup:
-    keys = [tag("span", tag(f"i.key.{line.style}"), line.name) for line in chart.lines if line.name]
-    return tag("figure.card", tag("figcaption", tag("b", title), tag("span.legend", keys)), line_chart(chart))
 
 
 def _points(rows: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:

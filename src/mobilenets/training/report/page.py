@@ -8,6 +8,7 @@ from pathlib import Path
 from ... import __version__
 from ...atomic import write_text
 from .classes import per_class
+from .confidence import confidence
 from .confusion import confusion
 from .costs import costs
 from .curves import curves
@@ -21,6 +22,7 @@ PARTS = (
     ("curves", "Curves", curves),
     ("confusion", "Confusion", confusion),
     ("classes", "By class", per_class),
+    ("confidence", "Confidence", confidence),
     ("mistakes", "Mistakes", mistakes),
     ("cost", "Cost", costs),
     ("data", "Data", data),

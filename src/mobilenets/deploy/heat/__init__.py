@@ -1,0 +1,1 @@
+"""Heat maps: which pixels an answer rests on, float64 (R, R), the higher the more; computed on whatever runs."""
