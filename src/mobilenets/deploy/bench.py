@@ -48,8 +48,8 @@ def bench(
     Each file runs in a fresh process with exactly so many threads, on as many processors. `seconds` of measuring per
     file (3) are cut into `rounds`, taken in turns, so that a machine that slows down slows all alike; a round before
     them warms up. With `sustained` each file runs for its `seconds` (60) at one go instead, with no round of warm-up,
-    and its row says whether it slowed down. A file whose runtime is not installed or does not run on this machine is listed under `not_run`.
-    `bundle` may also be one model file of a bundle. The result is stored in measured.json.
+    and its row says whether it slowed down. A file whose runtime is not installed, or does not run on this machine, is
+    listed under `not_run`. `bundle` may also be one model file of a bundle. The result is stored in measured.json.
     """
     opened, models = models_of(bundle)
     seconds = seconds if seconds is not None else SUSTAINED_SECONDS if sustained else SECONDS
@@ -139,7 +139,12 @@ def why_not(name: str) -> str | None:
 
 
 def _in_turns(
-    bundle: Bundle, models: Sequence[ModelFile], threads: Sequence[int], seconds: float, rounds: int, meter: Meter | None
+    bundle: Bundle,
+    models: Sequence[ModelFile],
+    threads: Sequence[int],
+    seconds: float,
+    rounds: int,
+    meter: Meter | None,
 ) -> list[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         entries = [

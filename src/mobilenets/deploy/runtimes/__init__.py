@@ -64,7 +64,7 @@ class Runtime:
     quantised with calibration images, of the others from the float one.
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
     None where the format does not tell.
-    `ran(path, threads)` says what really runs; None where the runtime does not tell. `bench` asks after it has measured.
+    `ran(path, threads)` says what really runs; None where the runtime does not tell. `bench` asks last.
     `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
     """
 
@@ -82,6 +82,7 @@ class Runtime:
     elsewhere: Callable[[], str | None] = lambda: None
 
 
+AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
 RUNTIMES = {"onnx": "ONNX"}  # name of the file in this package, and of the Runtime in it
 
 
@@ -92,7 +93,7 @@ class NotInstalled(UserError):
 def runtime(name: str) -> Runtime:
     """The runtime of that name. Raises UserError naming the known ones."""
     if name not in RUNTIMES:
-        raise UserError(f"unknown runtime {name!r}; allowed: {', '.join(RUNTIMES)}")
+        raise UserError(f"unknown runtime {name!r}; allowed: {', '.join(RUNTIMES)}, {AUTO}")
     found: Runtime = getattr(import_module(f"{__package__}.{name}"), RUNTIMES[name])
     return found
 
