@@ -21,7 +21,8 @@ Running benchmark for at least 1 iterations and at least 0.5 seconds but termina
 count=1 curr=1357602 p5=1357602 median=1357602 p95=1357602
 
 Running benchmark for at least 50 iterations and at least 1 seconds but terminate if exceeding 150 seconds.
-count=50 first=1249964 curr=1240143 min=1238588 max=1252566 avg=1.24027e+06 std=2565 p5=1238753 median=1239807 p95=1247415
+count=50 first=1249964 curr=1240143 min=1238588 max=1252566 avg=1.24027e+06 std=2565 p5=1238753 \
+median=1239807 p95=1247415
 
 Inference timings in us: Init: 5579, First inference: 1357602, Warmup (avg): 1.3576e+06, Inference (avg): 1.24027e+06
 Note: as the benchmark tool itself affects memory footprint, the following is only APPROXIMATE to the actual memory \

@@ -201,7 +201,7 @@ def test_a_file_whose_runtime_is_not_here_is_listed(
     assert [(row["path"], row["reason"]) for row in found["not_run"]] == [("elsewhere/model", "it runs on macOS alone")]
     assert "elsewhere/model: not run, it runs on macOS alone" in capsys.readouterr().err
     monkeypatch.setattr(bench_module, "why_not", lambda _: "it runs on macOS alone")
-    with pytest.raises(UserError, match="none of the files runs here: .*it runs on macOS alone"):
+    with pytest.raises(UserError, match=r"none of the files runs here: .*it runs on macOS alone"):
         bench(bundle)
 
 
