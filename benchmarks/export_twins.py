@@ -140,7 +140,7 @@ def main() -> None:
             low, middle, high = told["twin_over_shipped"]
             size = files[twin]["bytes"] - files[SHIPPED]["bytes"]
             print(
-                f"  {twin:16} takes {middle:.3f} times as long ({low:.3f} to {high:.3f}), {files[twin]['nodes']} nodes, "
+                f"  {twin:16} takes {middle:.3f} times as long ({low:.3f} to {high:.3f}), "
                 f"{files[twin]['nodes']} nodes, {size:+,} bytes: {told['verdict']}"
             )
         if not arguments.dry:

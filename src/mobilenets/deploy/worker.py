@@ -14,9 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .machine import pin
+
+if TYPE_CHECKING:
+    from .runtimes import Ran
 
 
 def main(name: str, file: str, size: int, threads: int, cores: str) -> None:
@@ -60,7 +63,7 @@ def times_ms(run: Callable[[], object], seconds: float) -> list[float]:
     return times
 
 
-def _ran(tell: Callable[[Path, int], dict[str, Any]] | None, file: Path, threads: int) -> dict[str, Any]:
+def _ran(tell: Callable[[Path, int], Ran] | None, file: Path, threads: int) -> dict[str, Any]:
     from .runtimes import one_line
 
     if tell is None:
