@@ -14,7 +14,7 @@ from mobilenets.deploy import bench as bench_module
 from mobilenets.deploy import export as export_module
 from mobilenets.deploy.bundle import open_bundle
 from mobilenets.deploy.export import export
-from mobilenets.deploy.runtimes import NotInstalled, Runtime, runtime
+from mobilenets.deploy.runtimes import Runtime, runtime
 from mobilenets.errors import UserError
 
 Figures = dict[tuple[str, str], float]
@@ -27,7 +27,7 @@ def several(monkeypatch: pytest.MonkeyPatch) -> Figures:
     found = {name: dataclasses.replace(onnx, name=name) for name in ("onnx", "second", "third")}
 
     def missing(*_: object) -> Any:
-        raise NotInstalled('writer is not installed; run: pip install "mobilenets[third]"')
+        raise UserError('writer is not installed; run: pip install "mobilenets[third]"')
 
     found["third"] = dataclasses.replace(found["third"], write=missing)
     figures: Figures = {("onnx", "float32"): 5.0, ("second", "float32"): 4.0}

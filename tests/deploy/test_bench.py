@@ -19,7 +19,6 @@ from mobilenets.deploy.bench import bench, ranked
 from mobilenets.deploy.benchplot import plot_bench
 from mobilenets.deploy.bundle import open_bundle
 from mobilenets.deploy.contestant import started, worker_command, worker_environment
-from mobilenets.deploy.runtimes.onnx_ran import told
 from mobilenets.deploy.sustained import sustained
 from mobilenets.errors import UserError
 
@@ -209,25 +208,6 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_extra(monkeypatch: py
     assert bench_module.why_not("onnx") is None
     monkeypatch.setattr(bench_module, "find_spec", lambda _: None)
     assert bench_module.why_not("onnx") == 'onnxruntime is not installed; run: pip install "mobilenets[onnx]"'
-
-
-def _kernel(operator: str, kind: str) -> dict[str, object]:
-    args = {"op_name": operator, "input_type_shape": [{kind: [1, 8, 4, 4]}, {"float": [8]}]}
-    return {"cat": "Node", "name": f"node_{operator}_kernel_time", "args": args}
-
-
-def test_quantisation_that_was_left_unfused_is_told() -> None:
-    fused = [_kernel("QuantizeLinear", "float"), *[_kernel("QLinearConv", "uint8")] * 5, _kernel("QGemm", "int8")]
-    assert told([*fused, {"cat": "Session", "name": "model_run", "args": {}}]) == {
-        "operators": {"QLinearConv": 5, "QuantizeLinear": 1, "QGemm": 1},
-        "precisions": {"int8": 6},
-        "notes": [],
-    }
-    left = [_kernel("DequantizeLinear", "int8")] * 3 + [_kernel("FusedConv", "float")] * 2
-    assert told(fused + left)["notes"] == [
-        "4 QuantizeLinear and DequantizeLinear run by themselves, not fused into operators",
-        "in float32: 2 FusedConv",
-    ]
 
 
 def test_the_comparison_is_drawn(bundle: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import recorded
 
+from mobilenets.deploy import machine
 from mobilenets.deploy.bundle import open_bundle
 from mobilenets.deploy.device import connection
 from mobilenets.deploy.device.bench import bench_device
@@ -105,7 +106,7 @@ def test_all_files_that_can_run_on_a_board_are_measured_there(phone: Path) -> No
     assert executorch["cold_start_ms"] == 4.5 + 12.25
     assert (litert["median_ms"], litert["ratio"]) == (1239.807, 1239.807 / 4.0)
     assert [row["path"] for row in found["not_run"]] == ["onnx/float32/model.onnx"]
-    assert found["machine"]["cores"] == os.cpu_count()
+    assert found["machine"]["cores"] == machine.cores()
     kept = open_bundle(phone).measured()["devices"]
     assert kept[found["machine"]["cpu"]]["files"] == found["files"]
     assert "me@board" not in (phone / "measured.json").read_text()

@@ -18,7 +18,7 @@ from .bundle import Bundle, ModelFile, is_bundle, open_bundle
 from .contestant import Contestant, started, worker_command, worker_environment
 from .energy import Meter, meter
 from .machine import best_cores, clock_mhz, cores, machine, throttled
-from .runtimes import runtime
+from .runtimes import Ran, runtime
 from .sustained import PIECES
 from .sustained import sustained as sustained_row
 
@@ -195,6 +195,8 @@ def row_of(entry: Entry) -> dict[str, Any]:
     median = float(np.median(times))
     start = contestant.start
     what = contestant.ran()
+    if what["ran"]:
+        what["ran"]["notes"] += promised(what["ran"], model.precision)
     on = best_cores(contestant.threads)
     return {
         "runtime": model.runtime,
@@ -220,6 +222,13 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "ran_absent": what["reason"],
         "sustained": None,
     }
+
+
+def promised(ran: Ran, precision: str) -> list[str]:
+    """A note where none of the products computes in the type that the file is named after."""
+    if not ran["precisions"] or precision in ran["precisions"]:
+        return []
+    return [f"nothing is computed in {precision}, but in {' and '.join(ran['precisions'])}"]
 
 
 def ranked(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -163,7 +163,7 @@ def _machine(device: Device) -> dict[str, Any]:
     """What the device says of itself."""
     asked = device.shell(
         "getprop ro.product.model 2>/dev/null || cat /sys/firmware/devicetree/base/model 2>/dev/null || "
-        "grep -m1 'model name' /proc/cpuinfo; echo; nproc; uname -sm"
+        "grep -m1 'model name' /proc/cpuinfo; echo; unset OMP_NUM_THREADS; nproc; uname -sm"
     )
     lines = [line.strip("\0 \t") for line in asked.said.splitlines() if line.strip("\0 \t")]
     if asked.status or len(lines) < 2 or not lines[-2].isdecimal():

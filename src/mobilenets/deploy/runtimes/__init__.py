@@ -86,10 +86,6 @@ AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
 RUNTIMES = {"onnx": "ONNX"}  # name of the file in this package, and of the Runtime in it
 
 
-class NotInstalled(UserError):
-    """A module that an extra installs is missing."""
-
-
 def runtime(name: str) -> Runtime:
     """The runtime of that name. Raises UserError naming the known ones."""
     if name not in RUNTIMES:
@@ -99,14 +95,14 @@ def runtime(name: str) -> Runtime:
 
 
 def require(extra: str, *modules: str) -> list[Any]:
-    """The modules, imported. Raises NotInstalled with the command that installs them when one is missing."""
+    """The modules, imported. Raises UserError with the command that installs them when one is missing."""
     found = []
     for name in modules:
         try:
             found.append(import_module(name))
         except ImportError as error:
             missing = error.name or name
-            raise NotInstalled(f'{missing} is not installed; run: pip install "mobilenets[{extra}]"') from None
+            raise UserError(f'{missing} is not installed; run: pip install "mobilenets[{extra}]"') from None
     return found
 
 
