@@ -109,6 +109,7 @@ def test_all_files_that_can_run_on_a_board_are_measured_there(phone: Path) -> No
     assert found["machine"]["cores"] == machine.cores()
     kept = open_bundle(phone).measured()["devices"]
     assert kept[found["machine"]["cpu"]]["files"] == found["files"]
+    assert f"## Speed on {found['machine']['cpu']}" in (phone / "MODEL_CARD.md").read_text()
     assert "me@board" not in (phone / "measured.json").read_text()
 
 

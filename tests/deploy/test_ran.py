@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mobilenets.deploy.bench import promised
-from mobilenets.deploy.runtimes import Ran, litert_ran, ncnn_ran, onnx_ran, openvino_ran
+from mobilenets.deploy.runtimes import Ran, executorch_ran, litert_ran, ncnn_ran, onnx_ran, openvino_ran
 
 
 def _kernel(operator: str, kind: str) -> dict[str, object]:
@@ -66,6 +66,24 @@ def test_openvino_types_of_each_operator() -> None:
         "precisions": {"int8": 3, "bfloat16": 1},
         "notes": ["not in int8: 1 FullyConnected in bfloat16"],
     }
+
+
+def _program(*calls: tuple[str, int]) -> SimpleNamespace:
+    operators = [SimpleNamespace(name="aten::permute_copy"), SimpleNamespace(name="dim_order_ops::_to_dim_order_copy")]
+    delegates = [SimpleNamespace(id="XnnpackBackend")]
+    instructions = [SimpleNamespace(instr_args=SimpleNamespace(**{kind: place})) for kind, place in calls]
+    chain = SimpleNamespace(instructions=instructions)
+    plan = SimpleNamespace(operators=operators, delegates=delegates, chains=[chain])
+    return SimpleNamespace(execution_plan=[plan])
+
+
+def test_executorch_operators_outside_the_delegate() -> None:
+    found = executorch_ran.told(_program(("op_index", 0), ("op_index", 1), ("delegate_index", 0), ("op_index", 1)))
+    assert found["operators"] == {"_to_dim_order_copy": 2, "XnnpackBackend": 1, "permute_copy": 1}
+    assert found["notes"] == ["1 parts by XnnpackBackend; between them run 2 _to_dim_order_copy, 1 permute_copy"]
+    assert executorch_ran.told(_program(("delegate_index", 0)))["notes"] == []
+    (note,) = executorch_ran.told(_program(("op_index", 0)))["notes"]
+    assert "nothing is delegated" in note
 
 
 def test_ncnn_types_by_what_its_kernels_have() -> None:

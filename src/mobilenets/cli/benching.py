@@ -65,14 +65,14 @@ def _show(result: dict[str, Any]) -> None:
     rows = result["files"]
     joules = any(row["joules_per_run"] is not None for row in rows)
     columns = [
-        "file", "runtime", "precision", ">threads", ">median", ">ratio", ">p95", ">p99", ">cold start", ">size",
+        "file", "runtime", "precision", ">threads", ">median", ">ratio", ">p95", ">cold start", ">size",
         ">memory", *([">energy"] if joules else []), "computed in",
     ]  # fmt: skip
     output.table(columns, [_cells(row, joules) for row in rows])
     output.line("")
-    for row in rows:
-        for note in (row["ran"] or {}).get("notes", ()):
-            output.line(f"note         {row['path']}: {note}")
+    notes = [f"{row['path']}: {note}" for row in rows if row["ran"] for note in row["ran"]["notes"]]
+    for note in dict.fromkeys(notes):  # the same with each number of threads
+        output.line(f"note         {note}")
     for row in rows:
         if row["sustained"]:
             output.line(f"sustained    {row['path']}, {row['threads']} threads: {row['sustained']['verdict']}")
@@ -99,7 +99,6 @@ def _cells(row: Mapping[str, Any], joules: bool) -> list[str]:
         _ms(row["median_ms"]) or f"{_ms(row['average_ms'])} (mean)",
         f"× {row['ratio']:.2f}",
         _ms(row["p95_ms"]),
-        _ms(row["p99_ms"]),
         "" if row["cold_start_ms"] is None else f"{row['cold_start_ms']:.0f} ms",
         output.megabytes(row["size_mb"] * 1e6),
         "" if memory is None else output.megabytes(memory),
