@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import MODEL
 
 from mobilenets.deploy import auto, runtimes
 from mobilenets.deploy import bench as bench_module
@@ -21,9 +23,13 @@ Figures = dict[tuple[str, str], float]
 
 
 @pytest.fixture
-def several(monkeypatch: pytest.MonkeyPatch) -> Figures:
+def several(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Figures:
     """onnx under three names, one of which cannot be written; the milliseconds that `bench` finds may be changed."""
-    onnx = runtime("onnx")
+
+    def write(module: object, folder: Path, *_: object) -> tuple[Path, dict[str, Any]]:
+        return Path(shutil.copy(exported / MODEL, folder)), {"opset": 18}  # of the same Run
+
+    onnx = dataclasses.replace(runtime("onnx"), write=write)
     found = {name: dataclasses.replace(onnx, name=name) for name in ("onnx", "second", "third")}
 
     def missing(*_: object) -> Any:
