@@ -57,6 +57,34 @@ def test_it_prints_what_predict_answers(exported: Path, pictures: list[str]) -> 
     assert len(expected) == len(pictures)
 
 
+def test_a_picture_that_is_missing_or_none_is_said_in_one_line(
+    exported: Path, pictures: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    for bad in (tmp_path / "nowhere.png", tmp_path / "notes.txt"):
+        ended = subprocess.run(
+            [sys.executable, "-c", ALONE, str(exported / "example_onnx.py"), pictures[0], str(bad)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 2
+        assert len(ended.stdout.splitlines()) == 3  # the classes of the picture before it
+        assert len(ended.stderr.splitlines()) == 1
+        assert ended.stderr.startswith(f"error: {bad} ")
+
+
+def test_a_reader_that_leaves_is_said_in_one_line(exported: Path, pictures: list[str]) -> None:
+    command = [sys.executable, "-c", ALONE, str(exported / "example_onnx.py"), *pictures]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 2
+    assert said.splitlines() == [f"error: {pictures[0]} [Errno 32] Broken pipe"]
+
+
 def test_it_is_short(exported: Path) -> None:
     assert len((exported / "example_onnx.py").read_text().splitlines()) < 40
 

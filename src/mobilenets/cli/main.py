@@ -92,7 +92,13 @@ VERBS: dict[str, Verb] = {
         Verb("explain", "explaining", "explain", "draw what an answer rests on, computed on the file that ships"),
         Verb("export", "shipping", "export", "write a bundle: the files that ship, and what they take and give"),
         Verb("verify", "shipping", "verify", "run every file of a bundle against the network; status 1 when one fails"),
-        Verb("bench", "shipping", "bench", "latency, memory and size of every file of a bundle on this machine"),
+        Verb(
+            "bench",
+            "benching",
+            "bench",
+            "latency, memory, energy and size of every file of a bundle, here or on a device",
+            "run the same command again",
+        ),
         Verb(
             "demo",
             "demo",

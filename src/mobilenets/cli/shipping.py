@@ -1,11 +1,10 @@
-"""`export`, `verify` and `bench`: the folder that ships, the gate it has to pass, and what it costs to run."""
+"""`export` and `verify`: the folder that ships, and the gate it has to pass."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
 from . import output
 from .output import Answer
 
@@ -30,7 +29,7 @@ def export(
     Args:
         network: a Run, a Bundle, or an architecture's name (then with random weights, for measuring speed)
         out: folder of the Bundle; a Bundle that is there is replaced as a whole, any other folder is left alone
-        to: runtimes, separated by commas: onnx
+        to: runtimes, separated by commas: onnx; auto: the fastest of all that are installed and run here
         precision: float32, float16, bfloat16, int8, or several separated by commas, for each runtime that has it;
             left out, each runtime's first, float32 where it has that
         int8: int8 beside that
@@ -40,12 +39,13 @@ def export(
         keep: share of right answers that the threshold for "unknown" leaves, 0 to 1; left out 0.95; of a Run
     """
     from ..deploy.export import export as export_bundle
-    from ..deploy.runtimes import runtime
+    from ..deploy.runtimes import AUTO, runtime
 
     runtimes = _listed(to)
     precisions = _listed(precision or "")
     if int8:
-        precisions = precisions or list(dict.fromkeys(runtime(name).precisions[0] for name in runtimes))
+        named = [runtime(name) for name in runtimes if name != AUTO]
+        precisions = precisions or list(dict.fromkeys(each.precisions[0] for each in named))
         precisions.append("int8")
     result = export_bundle(
         network,
@@ -59,6 +59,8 @@ def export(
     )
 
     def show() -> None:
+        if "auto" in result:
+            _show_tried(result["auto"])
         output.table(
             ["file", "runtime", "precision", ">size", ">largest error"],
             [
@@ -76,6 +78,28 @@ def export(
         output.line(f"bundle       {result['bundle']}")
 
     return Answer(result, show)
+
+
+def _show_tried(auto: dict[str, Any]) -> None:
+    output.table(
+        ["tried", "precision", ">median", ">ratio", ">size", ""],
+        [
+            [
+                row["runtime"],
+                row["precision"],
+                f"{row['median_ms']:.2f} ms",
+                f"× {row['ratio']:.2f}",
+                output.megabytes(row["size_mb"] * 1e6),
+                "chosen" if row["path"] == auto["chosen"] else "",
+            ]
+            for row in auto["tried"]
+        ],
+        title=f"{auto['threads']} thread, {auto['machine']['cpu']}",
+    )
+    output.line("")
+    for row in auto["not_tried"]:
+        output.line(f"not tried    {row['runtime']} {row['precision'] or ''}: {row['reason']}".replace(" :", ":"))
+    output.line("")
 
 
 def verify(
@@ -150,52 +174,6 @@ def _verified(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def bench(bundle: Path, /, *, threads: str = "1", seconds: float = 3.0) -> Answer:
-    """Measures every file of a Bundle on this machine: latency, peak memory, size.
-
-    Latency is at batch 1 from uint8 input to output, resizing excluded. Each file runs in a process of its own, the
-    files in turns.
-
-    Args:
-        bundle: a Bundle, or one model file of it
-        threads: CPU threads, or several numbers separated by commas
-        seconds: time to measure each file, in seconds
-    """
-    from ..deploy.bench import bench as bench_bundle
-
-    result = bench_bundle(bundle, threads=[_whole(word) for word in _listed(threads)], seconds=seconds)
-
-    def show() -> None:
-        output.table(
-            ["file", "runtime", "precision", ">threads", ">median", ">p95", ">cold start", ">size", ">peak memory"],
-            [
-                [
-                    row["path"],
-                    row["runtime"],
-                    row["precision"],
-                    row["threads"],
-                    f"{row['median_ms']:.2f} ms",
-                    f"{row['p95_ms']:.2f} ms",
-                    f"{row['cold_start_ms']:.0f} ms",
-                    output.megabytes(row["size_mb"] * 1e6),
-                    output.megabytes(row["peak_rss_bytes"]),
-                ]
-                for row in result["files"]
-            ],
-        )
-        output.line("")
-        output.line(f"machine      {result['machine']['cpu']}, {result['machine']['cores']} cores")
-
-    return Answer(result, show)
-
-
 def _listed(words: str) -> list[str]:
     """The words between commas."""
     return [word.strip() for word in words.split(",") if word.strip()]
-
-
-def _whole(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise UserError(f"--threads: expected whole numbers separated by commas, got {word!r}") from None

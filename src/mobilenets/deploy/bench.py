@@ -3,107 +3,83 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import platform
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from ..console import progress, warn
+from ..console import progress, say, warn
 from ..errors import UserError
 from .bundle import Bundle, ModelFile, is_bundle, open_bundle
+from .contestant import Contestant, started, worker_command, worker_environment
+from .energy import Meter, meter
+from .machine import best_cores, clock_mhz, cores, machine, throttled
+from .runtimes import Ran, runtime
+from .sustained import PIECES
+from .sustained import sustained as sustained_row
 
 ROUNDS = 5
+SECONDS, SUSTAINED_SECONDS = 3.0, 60.0  # of each file, where nobody says
 NOISY = 0.10  # a spread of the rounds' medians beyond this is worth a warning
 
 
-@dataclass
-class _Contestant:
-    """One file with one number of threads, in its own process."""
+@dataclass(frozen=True)
+class Entry:
+    """A file and its process."""
 
     model: ModelFile
-    threads: int
-    process: subprocess.Popen[str]
-    stderr: IO[bytes]
-    start: dict[str, Any] = field(default_factory=dict)
-    rounds: list[list[float]] = field(default_factory=list)
-    peak_rss_bytes: int = 0
-
-    def read(self) -> dict[str, Any]:
-        """The process's next answer. Raises UserError, with its last words, when it died."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.stderr.seek(0)
-            words = self.stderr.read().decode(errors="replace").strip().splitlines()
-            raise UserError(f"{self.model.path} could not be run: {words[-1] if words else 'its process died'}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def run(self, seconds: float) -> list[float]:
-        """The milliseconds of every run in a round of so many seconds."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        answer = self.read()
-        self.peak_rss_bytes = answer["peak_rss_bytes"]
-        times: list[float] = answer["times_ms"]
-        return times
+    contestant: Contestant
 
 
 def bench(
-    bundle: str | os.PathLike[str], *, threads: Sequence[int] = (1,), seconds: float = 3.0, rounds: int = ROUNDS
+    bundle: str | os.PathLike[str],
+    *,
+    threads: Sequence[int] = (1,),
+    seconds: float | None = None,
+    rounds: int = ROUNDS,
+    sustained: bool = False,
 ) -> dict[str, Any]:
-    """Latency at batch 1 from uint8 input to output, peak memory and size of every file. Returns the `bench` JSON.
+    """Latency at batch 1 from uint8 input to output, memory, energy and size of every file. Returns the `bench` JSON.
 
-    Each file runs in a fresh process with exactly so many threads. `seconds` of measuring per file are cut into
-    `rounds`, taken in turns, so that a machine that slows down slows all alike; a round before them warms up.
-    `bundle` may also be one model file of a bundle. The result is stored in measured.json.
+    Each file runs in a fresh process with exactly so many threads, on as many processors. `seconds` of measuring per
+    file (3) are cut into `rounds`, taken in turns, so that a machine that slows down slows all alike; a round before
+    them warms up. With `sustained` each file runs for its `seconds` (60) at one go instead, with no round of warm-up,
+    and its row says whether it slowed down. A file whose runtime is not installed, or does not run on this machine, is
+    listed under `not_run`. `bundle` may also be one model file of a bundle. The result is stored in measured.json.
     """
-    opened, models = _models(bundle)
-    _check(threads, seconds, rounds)
-    with contextlib.ExitStack() as stack:
-        field_ = [
-            stack.enter_context(_started(opened, model, count)) for model in models for count in dict.fromkeys(threads)
-        ]
-        with progress() as bar:
-            task = bar.add_task("bench", total=(rounds + 1) * len(field_), note="")
-            for number in range(rounds + 1):
-                for contestant in field_:
-                    times = contestant.run(seconds / rounds)
-                    if number:  # the first round warms up
-                        contestant.rounds.append(times)
-                    bar.update(task, advance=1, note=f"{contestant.model.path} {np.median(times):.2f} ms")
-    rows = [_row(contestant) for contestant in field_]
-    for row in rows:
-        if row["spread"] > NOISY:
-            warn(
-                f"{row['path']}, {row['threads']} threads: the rounds' medians differ by {row['spread']:.0%}; "
-                "something else keeps this machine busy"
-            )
-    result = {"bundle": str(bundle), "machine": machine(), "batch": 1, "rounds": rounds, "files": rows}
-    opened.store("bench", result | {"bundle": opened.spec.name})
+    opened, models = models_of(bundle)
+    seconds = seconds if seconds is not None else SUSTAINED_SECONDS if sustained else SECONDS
+    check(threads, seconds, rounds)
+    chosen, not_run = _split(models)
+    measuring, no_energy = meter()
+    counts = tuple(dict.fromkeys(threads))
+    rows = _long(opened, chosen, counts, seconds, measuring) if sustained else None
+    if rows is None:
+        rows = _in_turns(opened, chosen, counts, seconds, rounds, measuring)
+    rows = ranked(rows)
+    if not sustained:
+        _warn_of_noise(rows)
+    result = {
+        "bundle": str(bundle),
+        "device": None,
+        "machine": machine(),
+        "batch": 1,
+        "rounds": PIECES if sustained else rounds,
+        "seconds": seconds,
+        "energy_absent": no_energy,
+        "files": rows,
+        "not_run": not_run,
+    }
+    opened.store("sustained" if sustained else "bench", result | {"bundle": opened.spec.name})
     return result
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": _cores(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
-def _models(reference: str | os.PathLike[str]) -> tuple[Bundle, list[ModelFile]]:
+def models_of(reference: str | os.PathLike[str]) -> tuple[Bundle, list[ModelFile]]:
+    """The bundle, and its files or the one that is meant. Raises UserError where there is none."""
     path = Path(reference)
     if path.is_dir():
         opened = open_bundle(path)
@@ -118,75 +94,161 @@ def _models(reference: str | os.PathLike[str]) -> tuple[Bundle, list[ModelFile]]
     raise UserError(f"{path}: no bundle, and no file of one")
 
 
-def _check(threads: Sequence[int], seconds: float, rounds: int) -> None:
-    cores = _cores()
+def check(threads: Sequence[int], seconds: float, rounds: int, most_threads: int | None = None) -> None:
+    """Raises UserError for settings out of range; `most_threads` of another machine than this one."""
+    most = cores() if most_threads is None else most_threads
     if not threads:
-        raise UserError(f"no number of threads; allowed is 1 to {cores}")
+        raise UserError(f"no number of threads; allowed is 1 to {most}")
     for count in threads:
-        if not 1 <= count <= cores:
-            raise UserError(f"threads {count} is out of range: this machine allows 1 to {cores}")
+        if not 1 <= count <= most:
+            where = "this machine" if most_threads is None else "the device"
+            raise UserError(f"threads {count} is out of range: {where} allows 1 to {most}")
     if not 0 < seconds <= 3600:
         raise UserError(f"seconds {seconds:g} is out of range: allowed is above 0 and at most 3600")
     if rounds < 1:
         raise UserError(f"rounds {rounds} is out of range: allowed is 1 or more")
 
 
-@contextlib.contextmanager
-def _started(bundle: Bundle, model: ModelFile, threads: int) -> Iterator[_Contestant]:
-    """The process of one file, loaded and run once; ended when the block is left."""
-    source = str(Path(__file__).resolve().parents[2])
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
-        "OMP_NUM_THREADS": str(threads),
-    }
-    command = [sys.executable, "-m", "mobilenets.deploy.worker", model.runtime, str(bundle.path / model.path)]
-    command += [str(bundle.spec.resolution), str(threads)]
-    with (
-        tempfile.TemporaryFile() as stderr,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-        ) as process,
-    ):
-        try:
-            contestant = _Contestant(model, threads, process, stderr)
-            contestant.start = contestant.read()
-            yield contestant
-        finally:
-            process.kill()
+def _split(models: Iterable[ModelFile]) -> tuple[list[ModelFile], list[dict[str, Any]]]:
+    """The files that can run here, and rows for the others. Raises UserError where there is none."""
+    chosen, not_run = [], []
+    for model in models:
+        reason = why_not(model.runtime)
+        if reason is None:
+            chosen.append(model)
+        else:
+            say(f"{model.path}: not run, {reason}")
+            not_run.append(not_run_row(model, reason))
+    if not chosen:
+        raise UserError(f"none of the files runs here: {not_run[0]['path']}: {not_run[0]['reason']}")
+    return chosen, not_run
 
 
-def _row(contestant: _Contestant) -> dict[str, Any]:
+def not_run_row(model: ModelFile, reason: str) -> dict[str, Any]:
+    """What the answer says of a file that was not run."""
+    return {"runtime": model.runtime, "precision": model.precision, "path": model.path, "reason": reason}
+
+
+def why_not(name: str) -> str | None:
+    """Why a runtime's files cannot be run on this machine; None where they can."""
+    chosen = runtime(name)
+    for module in chosen.runs_with:
+        if find_spec(module.partition(".")[0]) is None:
+            return f'{module} is not installed; run: pip install "mobilenets[{chosen.extra}]"'
+    return chosen.elsewhere()
+
+
+def _in_turns(
+    bundle: Bundle,
+    models: Sequence[ModelFile],
+    threads: Sequence[int],
+    seconds: float,
+    rounds: int,
+    meter: Meter | None,
+) -> list[dict[str, Any]]:
+    with contextlib.ExitStack() as stack:
+        entries = [
+            Entry(model, stack.enter_context(_worker(bundle, model, count))) for count in threads for model in models
+        ]
+        with progress() as bar:
+            task = bar.add_task("bench", total=(rounds + 1) * len(entries), note="")
+            for number in range(rounds + 1):
+                for entry in entries if number % 2 else reversed(entries):  # nobody always follows the same one
+                    times = entry.contestant.run(seconds / rounds, meter, counts=number > 0)
+                    bar.update(task, advance=1, note=f"{entry.model.path} {np.median(times):.2f} ms")
+        return [row_of(entry) for entry in entries]
+
+
+def _long(
+    bundle: Bundle, models: Sequence[ModelFile], threads: Sequence[int], seconds: float, meter: Meter | None
+) -> list[dict[str, Any]]:
+    """Each file by itself, `seconds` at one go but for a glance at the clock between pieces."""
+    rows = []
+    with progress() as bar:
+        task = bar.add_task("bench", total=len(models) * len(threads) * PIECES, note="")
+        for count in threads:
+            on = best_cores(count) or ()
+            for model in models:
+                with _worker(bundle, model, count) as contestant:
+                    clocks, before = [], throttled(on)
+                    for _ in range(PIECES):
+                        times = contestant.run(seconds / PIECES, meter)
+                        clocks.append(clock_mhz(on))
+                        bar.update(task, advance=1, note=f"{model.path} {np.median(times):.2f} ms")
+                    after = throttled(on)
+                    events = None if before is None or after is None else after - before
+                    found = sustained_row(contestant.rounds, clocks, events)
+                    rows.append(row_of(Entry(model, contestant)) | {"sustained": found})
+    return rows
+
+
+def _worker(bundle: Bundle, model: ModelFile, threads: int) -> contextlib.AbstractContextManager[Contestant]:
+    command = worker_command(model.runtime, bundle.path / model.path, bundle.spec.resolution, threads)
+    return started(model.path, command, threads, worker_environment())
+
+
+def row_of(entry: Entry) -> dict[str, Any]:
+    """What was measured of one file."""
+    model, contestant = entry.model, entry.contestant
     times = np.concatenate(contestant.rounds)
     medians = [float(np.median(times)) for times in contestant.rounds]
     median = float(np.median(times))
     start = contestant.start
+    what = contestant.ran()
+    if what["ran"]:
+        what["ran"]["notes"] += promised(what["ran"], model.precision)
+    on = best_cores(contestant.threads)
     return {
-        "runtime": contestant.model.runtime,
-        "precision": contestant.model.precision,
-        "path": contestant.model.path,
+        "runtime": model.runtime,
+        "precision": model.precision,
+        "path": model.path,
         "threads": contestant.threads,
+        "cores": None if on is None else list(on),
         "median_ms": median,
         **{f"p{q}_ms": float(np.percentile(times, q)) for q in (90, 95, 99)},
+        "average_ms": float(np.mean(times)),
         "runs": len(times),
         "round_medians_ms": medians,
         "spread": (max(medians) - min(medians)) / median,
         "cold_start_ms": start["load_ms"] + start["first_run_ms"],
         "load_ms": start["load_ms"],
         "first_run_ms": start["first_run_ms"],
-        "size_mb": contestant.model.size_mb,
+        "size_mb": model.size_mb,
         "peak_rss_bytes": contestant.peak_rss_bytes,
         "start_rss_bytes": start["start_rss_bytes"],
+        "file_rss_bytes": contestant.peak_rss_bytes - start["start_rss_bytes"],
+        "joules_per_run": None if contestant.joules is None else contestant.joules / len(times),
+        "ran": what["ran"],
+        "ran_absent": what["reason"],
+        "sustained": None,
     }
 
 
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def promised(ran: Ran, precision: str) -> list[str]:
+    """A note where none of the products computes in the type that the file is named after."""
+    if not ran["precisions"] or precision in ran["precisions"]:
+        return []
+    return [f"nothing is computed in {precision}, but in {' and '.join(ran['precisions'])}"]
 
 
-def _cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def ranked(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, the fastest first among those with as many threads, each with its `ratio` to that one."""
+    ordered = sorted(rows, key=lambda row: (row["threads"], pace(row)))
+    fastest: dict[int, float] = {}
+    for row in ordered:
+        row["ratio"] = pace(row) / fastest.setdefault(row["threads"], pace(row))
+    return ordered
+
+
+def pace(row: dict[str, Any]) -> float:
+    """The milliseconds that a row is ranked by: its median, where a device's tool states none its average."""
+    return row["average_ms"] if row["median_ms"] is None else row["median_ms"]
+
+
+def _warn_of_noise(rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        if row["spread"] > NOISY:
+            warn(
+                f"{row['path']}, {row['threads']} threads: the rounds' medians differ by {row['spread']:.0%}; "
+                "something else keeps this machine busy"
+            )

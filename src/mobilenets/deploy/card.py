@@ -17,6 +17,7 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any]) -> str:
         _files(manifest, measured.get("golden", [])),
         _verified(measured.get("verify")),
         _benched(measured.get("bench")),
+        *(_on_device(name, found) for name, found in measured.get("devices", {}).items()),
         _training(manifest["provenance"]["source"]),
     ]
     return "\n".join(part for part in parts if part)
@@ -100,6 +101,20 @@ def _benched(found: dict[str, Any] | None) -> str:
     ]
     table = _table(["runtime", "precision", "threads", "median", "95th percentile", "peak memory"], rows)
     return f"## Speed\n\nBatch 1 on {found['machine']['cpu']}.\n\n{table}"
+
+
+def _on_device(name: str, found: dict[str, Any]) -> str:
+    rows = [
+        [
+            row["runtime"],
+            row["precision"],
+            str(row["threads"]),
+            "" if row["median_ms"] is None else f"{row['median_ms']:.2f} ms",
+            f"{row['average_ms']:.2f} ms",
+        ]
+        for row in found["files"]
+    ]
+    return f"## Speed on {name}\n\n" + _table(["runtime", "precision", "threads", "median", "mean"], rows)
 
 
 def _training(source: dict[str, Any]) -> str:

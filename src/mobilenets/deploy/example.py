@@ -8,6 +8,7 @@ from ..data.preprocess import resized_sides
 _PROGRAM = '''\
 """Says what pictures show: python {name} IMAGE...   It needs {needs}."""
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -27,21 +28,22 @@ def load(path):
 
 
 {setup}
+sys.excepthook = lambda _, error, __: (print("error:", path, *str(error).split(), file=sys.stderr), os._exit(2))
 for path in sys.argv[1:]:
     image = load(path)
     logits = {run} / (BUNDLE["decision"]["temperature"] or 1.0)
     scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     if scores.max() < (BUNDLE["decision"]["threshold"] or 0.0):
-        print(path, "unknown", f"{{scores.max():.4f}}", sep="\t")
+        print(path, "unknown", f"{{scores.max():.4f}}", sep="\\t", flush=True)
     for i in np.argsort(-scores, kind="stable")[:5]:
-        print(path, BUNDLE["labels"][i]["name"], f"{{scores[i]:.4f}}", sep="\\t")
+        print(path, BUNDLE["labels"][i]["name"], f"{{scores[i]:.4f}}", sep="\\t", flush=True)
 '''
 
 _OPENCV_RESIZE = '''\
 def resize(image, height, width):
     """Averages along a side that shrinks, interpolates along a side that grows, the shrinking first."""
-    h, w = image.shape[:2]
-    image = cv2.resize(image, (min(width, w), min(height, h)), interpolation=cv2.INTER_AREA)
+    shrunk = min(width, image.shape[1]), min(height, image.shape[0])
+    image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)'''
 
 _PILLOW_RESIZE = '''\
@@ -70,7 +72,7 @@ def python_example(preprocessing: Preprocessing, *, name: str, package: str, imp
     size = preprocessing.resolution
     if preprocessing.interpolation == "area_linear":
         library, importing, resize = "opencv-python-headless", "import cv2", _OPENCV_RESIZE
-        read = "image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)"
+        read = "image = cv2.cvtColor(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)"
     else:
         library, importing = "pillow", "from PIL import Image, ImageOps"
         resize = _PILLOW_RESIZE.format(kernel=preprocessing.interpolation.upper())

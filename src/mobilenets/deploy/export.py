@@ -24,10 +24,10 @@ from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS, is_bundle
 from .calibrate import IMAGES, calibration_images
 from .card import model_card
 from .gates import GATES, GOLDEN
-from .golden import Golden, golden_images, write_golden
+from .golden import COUNT, Golden, golden_images, write_golden
 from .load import Loaded, TorchSession, load, run_torch
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
-from .runtimes import RUNTIMES, Runtime, runtime, versions
+from .runtimes import AUTO, RUNTIMES, Runtime, one_line, runtime, versions
 
 if TYPE_CHECKING:
     from ..compress.static import Quantised
@@ -47,6 +47,7 @@ def export(
 ) -> dict[str, Any]:
     """Writes a Bundle: a file for each runtime in `to` and each of `precisions`. Returns what `export --json` prints.
 
+    `auto` among the runtimes stands for the fastest on this machine: see `auto.export_fastest`.
     Without `precisions` each runtime's first, which is float32 where it has that; a precision that a runtime does not
     have is left out there with one line, and an error where none has it. int8 is calibrated with training images of
     `data`, else of the Run's own data. The golden images are run through every file before the bundle gets its name; a
@@ -54,9 +55,10 @@ def export(
     answers that the threshold for "unknown" has to leave, 0.95 where nothing is said. The same Run gives the same bytes
     (MODEL_CARD.md and measured.json apart).
     """
-    plan = plan_files([runtime(name) for name in dict.fromkeys(to)], tuple(dict.fromkeys(precisions)))
     target = Path(out)
-    _check_target(target)
+    names, wanted = tuple(dict.fromkeys(to)), tuple(dict.fromkeys(precisions))
+    plan = plan_files([runtime(name) for name in names if name != AUTO], wanted) if names != (AUTO,) else []
+    check_target(target)
     loaded = load(reference, random=True)
     if keep is not None:
         if loaded.fitted is None:
@@ -65,20 +67,42 @@ def export(
             )
         loaded.decision = decision(loaded.fitted, keep)
     source = Source(loaded, None if data is None else Path(data), labels, calibration_images)
-    with _new_folder(target) as folder:
-        golden = golden_images(loaded.preprocessing, loaded.data, loaded.data_labels)
-        manifest, files = _fill(folder, source, plan, golden)
-        _write_manifest(folder, manifest, files)
+    if AUTO in names:
+        from .auto import export_fastest
+
+        return export_fastest(source, target, wanted, plan)
+    files = write_bundle(target, source, plan)
+    say_files(target, files)
+    return {"bundle": str(target), "files": files}
+
+
+def say_files(target: Path, files: Sequence[dict[str, Any]]) -> None:
+    """One line for each file: where it lies, its size, how near it comes to the network."""
     for row in files:
         error = "not run here" if row["max_abs_error"] is None else f"largest error {row['max_abs_error']:.2g}"
-        say(f"{target / row['path']}: {row['size_mb']:.2f} MB, {error} on {len(golden.images)} golden images")
-    return {"bundle": str(target), "files": files}
+        say(f"{target / row['path']}: {row['size_mb']:.2f} MB, {error} on {COUNT} golden images")
+
+
+def write_bundle(
+    target: Path, source: Source, plan: Sequence[tuple[Runtime, str]], failed: dict[tuple[str, str], str] | None = None
+) -> list[dict[str, Any]]:
+    """Writes the files of `plan` as the Bundle `target`; returns their rows of the answer.
+
+    With `failed` a file that cannot be made, or is not what the network computes, is left out, and why put there by
+    (runtime, precision), as long as one is left.
+    """
+    loaded = source.loaded
+    with _new_folder(target) as folder:
+        golden = golden_images(loaded.preprocessing, loaded.data, loaded.data_labels)
+        manifest, files = _fill(folder, source, plan, golden, failed)
+        _write_manifest(folder, manifest, files)
+    return files
 
 
 def plan_files(runtimes: Sequence[Runtime], precisions: Sequence[str]) -> list[tuple[Runtime, str]]:
     """Which files to write, in order. Raises UserError for a precision that none of the runtimes has."""
     if not runtimes:
-        raise UserError(f"no runtime to export to; allowed: {', '.join(RUNTIMES)}")
+        raise UserError(f"no runtime to export to; allowed: {', '.join(RUNTIMES)}, {AUTO}")
     for precision in precisions:
         if precision not in GATES:
             raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(GATES)}")
@@ -124,7 +148,11 @@ class Source:
 
 
 def _fill(
-    folder: Path, source: Source, plan: Sequence[tuple[Runtime, str]], golden: Golden
+    folder: Path,
+    source: Source,
+    plan: Sequence[tuple[Runtime, str]],
+    golden: Golden,
+    failed: dict[tuple[str, str], str] | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Writes everything but the manifest; returns the manifest without its list of files, and the answer's files."""
     import torch
@@ -155,7 +183,14 @@ def _fill(
         task = bar.add_task("export", total=len(plan), note="")
         for each, precision in plan:
             bar.update(task, note=f"{each.name} {precision}")
-            row, logits = _write_model(folder, each, precision, source, golden.images, expected)
+            try:
+                row, logits = _write_model(folder, each, precision, source, golden.images, expected)
+            except Exception as error:
+                if failed is None or isinstance(error, MemoryError):
+                    raise
+                failed[each.name, precision] = one_line(error)
+                shutil.rmtree(folder / each.name / precision)
+                continue
             models.append(row)
             files.append(_answer(row, None if logits is None else float(np.abs(logits - expected).max())))
             if logits is not None:
@@ -163,6 +198,8 @@ def _fill(
             for name, text in each.examples(manifest, row["path"]).items():
                 examples.setdefault(name, text)  # of a runtime's files the first
             bar.update(task, advance=1)
+    if not models and failed:
+        raise UserError(f"no file could be made: {'; '.join(f'{name}: {why}' for (name, _), why in failed.items())}")
     for name, text in examples.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -250,7 +287,8 @@ def _write_manifest(folder: Path, manifest: dict[str, Any], files: list[dict[str
     (folder / CARD).write_text(model_card(manifest, measured), encoding="utf-8")
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Raises UserError for a place that a Bundle may not take."""
     if target.is_file():
         raise UserError(f"{target}: is a file; a bundle is a folder")
     if target.is_dir() and any(target.iterdir()) and not is_bundle(target):

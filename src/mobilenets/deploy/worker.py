@@ -1,7 +1,9 @@
-"""The process in which `bench` runs one file: `python -m mobilenets.deploy.worker RUNTIME FILE SIZE THREADS`.
+"""The process in which `bench` runs one file: `python -m mobilenets.deploy.worker RUNTIME FILE SIZE THREADS CORES`.
 
-It imports the runtime and numpy and nothing else, so that its peak memory is that of the file. It answers lines of JSON
-on stdout: once when the file is loaded and has run once, then for each line `SECONDS` on stdin the times of one round.
+It keeps to the processors CORES (numbers between commas; empty: wherever the system puts it) and imports the runtime
+and numpy and nothing else, so that its peak memory is that of the file. It answers lines of JSON on stdout: one when
+the file is loaded and has run once; then to each line `{"seconds": S}` on stdin the times of one round, and to
+`{"ran": true}` what the runtime made of the file.
 """
 
 from __future__ import annotations
@@ -10,14 +12,22 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .machine import pin
+
+if TYPE_CHECKING:
+    from .runtimes import Ran
 
 
-def main(name: str, file: str, size: int, threads: int) -> None:
-    """Loads, runs once, then one round for each line of stdin until it ends."""
+def main(name: str, file: str, size: int, threads: int, cores: str) -> None:
+    """Loads, runs once, then answers each line of stdin until it ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a runtime prints goes to stderr
+    if cores:
+        pin(map(int, cores.split(",")))  # before a runtime counts the processors
     import numpy as np
 
     from .runtimes import require, runtime
@@ -31,15 +41,39 @@ def main(name: str, file: str, size: int, threads: int) -> None:
     loaded = time.perf_counter()
     session.run(image)
     ready = time.perf_counter()
-    _answer(answers, load_ms=1e3 * (loaded - started), first_run_ms=1e3 * (ready - loaded), start_rss_bytes=before)
+    answer(answers, load_ms=1e3 * (loaded - started), first_run_ms=1e3 * (ready - loaded), start_rss_bytes=before)
     for line in sys.stdin:
-        times: list[float] = []
-        end = time.perf_counter() + float(line)
-        while not times or time.perf_counter() < end:
-            begun = time.perf_counter()
-            session.run(image)
-            times.append(1e3 * (time.perf_counter() - begun))
-        _answer(answers, times_ms=times, peak_rss_bytes=peak_rss_bytes())
+        request = json.loads(line)
+        if "ran" in request:
+            answer(answers, **_ran(chosen.ran, Path(file), threads))
+        else:
+            times = times_ms(lambda: session.run(image), request["seconds"])
+            answer(answers, times_ms=times, peak_rss_bytes=peak_rss_bytes())
+
+
+def times_ms(run: Callable[[], object], seconds: float) -> list[float]:
+    """How long each run took in a round of so many seconds; one before them is not counted: others had the caches."""
+    run()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        begun = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - begun))
+    return times
+
+
+def _ran(tell: Callable[[Path, int], Ran] | None, file: Path, threads: int) -> dict[str, Any]:
+    from .runtimes import one_line
+
+    if tell is None:
+        return {"ran": None, "reason": "this runtime does not tell"}
+    try:
+        return {"ran": tell(file, threads), "reason": None}
+    except MemoryError:
+        raise
+    except Exception as error:  # of any library; the times that were measured stand
+        return {"ran": None, "reason": one_line(error)}
 
 
 def peak_rss_bytes() -> int:
@@ -56,10 +90,11 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _answer(stream: TextIO, **values: Any) -> None:
+def answer(stream: TextIO, **values: Any) -> None:
+    """Writes one line of JSON."""
     stream.write(json.dumps(values) + "\n")
     stream.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from ...errors import UserError
 from ...extras import require as require  # what every runtime imports its library by
@@ -36,6 +36,19 @@ class Session(Protocol):
         """uint8 RGB (N, R, R, 3) -> float32 logits (N, outputs), any N of at least 1."""
 
 
+class Ran(TypedDict):
+    """What a runtime made of a file on this machine.
+
+    `operators` counts what runs by kind, as the runtime calls it after its own fusions. `precisions` counts the
+    convolutions and matrix products by the type they compute in. `notes` say in words what the file's name does not
+    promise: a type that fell back to another, operators that the fast kernels did not take, quantisation left unfused.
+    """
+
+    operators: dict[str, int]
+    precisions: dict[str, int]
+    notes: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     """How one runtime's files are written and run. Nothing here imports the runtime before it is used.
@@ -52,6 +65,7 @@ class Runtime:
     quantised with calibration images, of the others from the float one.
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
     None where the format does not tell.
+    `ran(path, threads)` says what really runs; None where the runtime does not tell. `bench` asks last.
     `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
     """
 
@@ -65,16 +79,18 @@ class Runtime:
     examples: Callable[[Mapping[str, Any], str], dict[str, str]]
     calibrated: tuple[str, ...] = (INT8,)
     stored: Callable[[Path], dict[str, int]] | None = None
+    ran: Callable[[Path, int], Ran] | None = None
     elsewhere: Callable[[], str | None] = lambda: None
 
 
+AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
 RUNTIMES = {"onnx": "ONNX"}  # name of the file in this package, and of the Runtime in it
 
 
 def runtime(name: str) -> Runtime:
     """The runtime of that name. Raises UserError naming the known ones."""
     if name not in RUNTIMES:
-        raise UserError(f"unknown runtime {name!r}; allowed: {', '.join(RUNTIMES)}")
+        raise UserError(f"unknown runtime {name!r}; allowed: {', '.join(RUNTIMES)}, {AUTO}")
     found: Runtime = getattr(import_module(f"{__package__}.{name}"), RUNTIMES[name])
     return found
 

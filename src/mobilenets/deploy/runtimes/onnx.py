@@ -14,6 +14,7 @@ import numpy as np
 from ... import __version__
 from ...errors import UserError
 from . import FLOAT32, Runtime, one_line, require
+from .onnx_ran import ran
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -182,4 +183,5 @@ ONNX = Runtime(
     write=write,
     open=OnnxSession,
     examples=examples,
+    ran=ran,
 )

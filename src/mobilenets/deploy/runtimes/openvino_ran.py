@@ -1,0 +1,43 @@
+"""What OpenVINO made of a file: the type of every operator that the compiled network runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from . import Ran
+
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul", "GroupConvolution")
+MOVED = ("Input", "Output", "Const", "Reshape")  # no work
+NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "int8", "i8": "int8"}
+
+
+def told(compiled: Any) -> Ran:
+    """What a compiled network says of itself."""
+    rows = []
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        rows.append((_word(info, "layerType"), _word(info, "runtimePrecision")))
+    return of_operators(rows)
+
+
+def of_operators(rows: list[tuple[str, str]]) -> Ran:
+    """The same of (layer type, type that it runs in) pairs."""
+    operators = Counter(kind for kind, _ in rows if kind not in MOVED)
+    precisions = Counter(NAMES.get(precision, precision) for kind, precision in rows if kind in PRODUCTS)
+    notes = []
+    if precisions["int8"] and precisions["float32"] + precisions["bfloat16"]:
+        left = Counter(f"{kind} in {NAMES.get(precision, precision)}" for kind, precision in rows if kind in PRODUCTS)
+        others = [f"{count} {name}" for name, count in left.most_common() if not name.endswith("int8")]
+        notes.append("not in int8: " + ", ".join(others))
+    if operators["FakeQuantize"]:
+        notes.append(f"{operators['FakeQuantize']} FakeQuantize run by themselves, not fused into operators")
+    return {"operators": dict(operators.most_common()), "precisions": dict(precisions.most_common()), "notes": notes}
+
+
+def _word(info: Any, key: str) -> str:
+    """A value of the runtime information, which may be wrapped."""
+    if key not in info:
+        return ""
+    value = info[key]
+    return str(value.astype(str)) if hasattr(value, "astype") else str(value)
