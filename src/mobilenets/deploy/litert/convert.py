@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..runtimes import require
+from .quiet import quiet
 
 if TYPE_CHECKING:
     from ..runtimes import Shippable
@@ -24,7 +18,7 @@ def converted(module: Shippable, *, quantised: bool) -> Any:
     """
     import torch
 
-    with _silence():
+    with quiet():
         require("litert", "litert_torch", "ai_edge_litert")
         import litert_torch
         from ai_edge_litert import schema_py_generated as schema
@@ -85,26 +79,3 @@ def _elementwise() -> set[Any]:
     aten, decomposed = ops.aten, ops.quantized_decomposed
     plain = {aten.to.dtype, aten._to_copy.default, aten.sub.Tensor, aten.mul.Tensor}
     return plain | {decomposed.quantize_per_tensor.default, decomposed.dequantize_per_tensor.default}
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the chatter of the exporter, of torchao and of the converter's C++ away.
-
-    The C++ writes to the process' stderr by itself; what it wrote is shown when the conversion fails.
-    """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            logging.disable(before)

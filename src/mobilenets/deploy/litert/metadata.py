@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,16 +63,19 @@ def metadata(spec: Spec, properties: Mapping[str, str]) -> bytes:
     return packed({0: spec.name, **resize, 3: [{2: [image], 3: [logits]}], 7: _PARSER}, _IDENTIFIER)
 
 
-def label_archive(properties: Mapping[str, str]) -> bytes:
-    """A zip archive with labels.txt, one name a line: stored as it is, for the readers on phones do not inflate."""
+def append_labels(model: bytes, properties: Mapping[str, str]) -> bytes:
+    """The model with a zip archive behind it that holds labels.txt, one name a line.
+
+    It is stored as it is, for the readers on phones do not inflate, and its offsets count from the model's first byte.
+    """
     names = json.loads(properties.get("labels", "[]"))
-    text = "".join(" ".join(name.splitlines()) + "\n" for name in names)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+    text = "".join(" ".join(name.split()) + "\n" for name in names)
+    file = io.BytesIO(model)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
         entry = zipfile.ZipInfo(LABELS)  # of 1980: the same bytes whenever it is written
         entry.external_attr = 0o644 << 16
         archive.writestr(entry, text.encode())
-    return out.getvalue()
+    return file.getvalue()
 
 
 def packed(root: Table, identifier: bytes) -> bytes:
