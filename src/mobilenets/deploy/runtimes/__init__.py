@@ -84,7 +84,10 @@ class Runtime:
 
 
 AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
-RUNTIMES = {"onnx": "ONNX"}  # name of the file in this package, and of the Runtime in it
+RUNTIMES = {  # name of the file in this package, and of the Runtime in it
+    "onnx": "ONNX",
+    "litert": "LITERT",
+}
 
 
 def runtime(name: str) -> Runtime:

@@ -1,0 +1,81 @@
+"""From torch to the records of a .tflite file, by litert-torch, without a word on the console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..runtimes import require
+from .quiet import quiet
+
+if TYPE_CHECKING:
+    from ..runtimes import Shippable
+
+
+def converted(module: Shippable, *, quantised: bool) -> Any:
+    """The model as litert-torch leaves it, in LiteRT's own records (schema's ModelT): one image at a time.
+
+    `quantised` says that the module's graph has quantisation in it, which becomes the file's integer operators.
+    """
+    import torch
+
+    with quiet():
+        require("litert", "litert_torch", "ai_edge_litert")
+        import litert_torch
+        from ai_edge_litert import schema_py_generated as schema
+
+        litert_torch.config.show_progress = False
+        size = module.spec.resolution
+        example = (torch.zeros((1, size, size, 3), dtype=torch.uint8),)
+        with torch.no_grad():
+            graph_module = torch.export.export(module, example, strict=False).module()
+            _change_layout_last_(graph_module)
+            edge = litert_torch.convert(graph_module, example, quant_config=_static() if quantised else None)
+            data = edge.model_content()
+    return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+def _static() -> Any:
+    """What tells the converter that the graph's quantisation is static. Nothing is quantised by it."""
+    from litert_torch.quantize import pt2e_quantizer, quant_config
+
+    quantizer = pt2e_quantizer.PT2EQuantizer()
+    quantizer.set_global(pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True))
+    return quant_config.QuantConfig(pt2e_quantizer=quantizer)
+
+
+def _change_layout_last_(graph_module: Any) -> None:
+    """Normalises in the image's own layout, NHWC, and changes it to torch's NCHW after that.
+
+    The converter has to change it back for its convolutions; only two changes in a row cancel out.
+    """
+    from torch import ops
+
+    graph = graph_module.graph
+    for node in list(graph.nodes):  # what the exporter asserts of each conversion would count as a use of its input
+        if node.target is ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+    permute = next(node for node in graph.nodes if node.target is ops.aten.permute.default)
+    last = permute
+    while len(last.users) == 1 and (following := next(iter(last.users))).target in _elementwise():
+        last = following
+        for constant in [node for node in last.all_input_nodes if node.op == "get_attr"]:
+            with graph.inserting_before(last):  # (3, 1, 1) -> (3,)
+                last.replace_input_with(constant, graph.call_function(ops.aten.reshape.default, (constant, [-1])))
+    if last is permute:
+        return
+    with graph.inserting_after(last):
+        moved = graph.call_function(ops.aten.permute.default, (last, permute.args[1]))
+    last.replace_all_uses_with(moved, delete_user_cb=lambda user: user is not moved)
+    permute.replace_all_uses_with(permute.args[0])
+    graph.erase_node(permute)
+    graph_module.recompile()
+
+
+def _elementwise() -> set[Any]:
+    """The operators of a normalisation, and of its quantisation, that work in any layout."""
+    from torch import ops
+    from torch.ao.quantization.fx import _decomposed  # noqa: F401  # registers quantized_decomposed
+
+    aten, decomposed = ops.aten, ops.quantized_decomposed
+    plain = {aten.to.dtype, aten._to_copy.default, aten.sub.Tensor, aten.mul.Tensor}
+    return plain | {decomposed.quantize_per_tensor.default, decomposed.dequantize_per_tensor.default}

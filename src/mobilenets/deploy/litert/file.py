@@ -1,0 +1,151 @@
+"""The .tflite file itself: LiteRT's records under names of ours, in float16 where asked, as the same bytes each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import __version__
+from ...arch.spec import Spec
+from ..runtimes import require
+from ..wrap import INPUT, OUTPUT
+from .metadata import NAME, append_labels, metadata
+
+_ALIGNMENT = 16  # of a constant's bytes, as the schema demands and its Python classes do not do
+_KEPT = b"min_runtime_version"
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # the second input is the weight
+
+
+def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
+    """The file of a converted model (schema's ModelT, which is changed), with metadata and labels."""
+    import flatbuffers
+
+    rename_(model)
+    model.description = f"mobilenets {__version__}"
+    model.metadata = [entry for entry in model.metadata or [] if entry.name == _KEPT]
+    kept = [0, *(entry.buffer for entry in model.metadata), *(tensor.buffer for tensor in model.subgraphs[0].tensors)]
+    places = {old: new for new, old in enumerate(dict.fromkeys(kept))}
+    buffers = [_Buffer(model.buffers[old].data) for old in places]
+    for each in (*model.metadata, *model.subgraphs[0].tensors):
+        each.buffer = places[each.buffer]
+    model.metadata.append(_schema().MetadataT(NAME, len(buffers)))
+    model.buffers = [*buffers, _Buffer(np.frombuffer(metadata(spec, properties), np.uint8))]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return append_labels(bytes(builder.Output()), properties)
+
+
+def halve_(model: Any) -> None:
+    """Stores the weights as float16, each with an operator DEQUANTIZE in front of its users, which runs once.
+
+    XNNPACK unpacks them when the file is loaded and computes in float32; a GPU takes them as they are. Biases, a
+    hundredth of the numbers, stay float32.
+    """
+    schema, graph = _schema(), model.subgraphs[0]
+    kinds = operator_kinds(model)
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code.version = 3  # the first that takes float16
+    unpacked: dict[int, int] = {}
+    operators = []
+    for kind, operator in zip(kinds, graph.operators):
+        weight = int(operator.inputs[1]) if kind in _WEIGHTED else -1
+        if weight >= 0 and graph.tensors[weight].type == schema.TensorType.FLOAT32 and _data(model, weight).size:
+            if weight not in unpacked:
+                unpacked[weight] = _halved_(model, weight)
+                operators.append(
+                    schema.OperatorT(opcodeIndex=len(model.operatorCodes), inputs=[weight], outputs=[unpacked[weight]])
+                )
+            operator.inputs = [operator.inputs[0], unpacked[weight], *operator.inputs[2:]]
+        operators.append(operator)
+    graph.operators = operators
+    model.operatorCodes.append(code)
+
+
+def rename_(model: Any) -> None:
+    """Names input and output as a bundle does, and the rest by their operators: conv_2d_7, and conv_2d_7/1 its weight."""
+    graph, (signature,) = model.subgraphs[0], model.signatureDefs
+    (first,), (last,) = graph.inputs, graph.outputs
+    for index, tensor in enumerate(graph.tensors):
+        tensor.name = f"unused_{index}"
+    for number, (kind, operator) in enumerate(zip(operator_kinds(model), graph.operators)):
+        name = f"{kind.lower()}_{number}"
+        for place, index in enumerate(operator.inputs):
+            if index >= 0 and str(graph.tensors[index].name).startswith("unused_"):
+                graph.tensors[index].name = f"{name}/{place}"
+        for index in operator.outputs:
+            graph.tensors[index].name = name
+    graph.tensors[first].name, graph.tensors[last].name = INPUT, OUTPUT
+    signature.inputs[0].name, signature.outputs[0].name = INPUT, OUTPUT
+
+
+def operator_kinds(model: Any) -> list[str]:
+    """The schema's name of each operator, in order; CUSTOM for one that is not LiteRT's own."""
+    names = {code: kind for kind, code in vars(_schema().BuiltinOperator).items() if isinstance(code, int)}
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    return [names[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]
+
+
+def stored(path: Path) -> dict[str, int]:
+    """How many weights the file holds in each type: floats, and integers that stand for real numbers by a scale."""
+    schema = _schema()
+    names = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    counts: Counter[str] = Counter()
+    for index, tensor in enumerate(model.subgraphs[0].tensors):
+        name = names[tensor.type]
+        scaled = tensor.quantization is not None and tensor.quantization.scale is not None
+        size = _data(model, index).size
+        if size and (scaled or name.startswith("float")):
+            counts[name] += size // np.dtype(name).itemsize
+    return dict(counts)
+
+
+@dataclass
+class _Buffer:
+    """A schema's Buffer whose bytes lie where a vector instruction can read them."""
+
+    data: np.ndarray | None
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802  # the schema's name
+        """Writes it; returns its offset."""
+        schema = _schema()
+        data = None
+        if self.data is not None and len(self.data):
+            builder.StartVector(1, len(self.data), _ALIGNMENT)
+            builder.head -= len(self.data)
+            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data.tobytes()
+            data = builder.EndVector()
+        schema.BufferStart(builder)
+        if data is not None:
+            schema.BufferAddData(builder, data)
+        offset: int = schema.BufferEnd(builder)
+        return offset
+
+
+def _halved_(model: Any, index: int) -> int:
+    """Stores a tensor's values as float16; returns the index of a new tensor, float32, that takes its place."""
+    schema, graph = _schema(), model.subgraphs[0]
+    tensor = graph.tensors[index]
+    whole = schema.TensorT(shape=tensor.shape, type=schema.TensorType.FLOAT32, buffer=0)
+    values = _data(model, index).view(np.float32).astype(np.float16)
+    model.buffers.append(schema.BufferT(data=values.view(np.uint8)))
+    tensor.type, tensor.buffer = schema.TensorType.FLOAT16, len(model.buffers) - 1
+    graph.tensors.append(whole)
+    return len(graph.tensors) - 1
+
+
+def _data(model: Any, index: int) -> np.ndarray:
+    """The bytes of a tensor, uint8; empty where it is no constant."""
+    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
+    return np.zeros(0, np.uint8) if data is None else np.asarray(data, np.uint8)
+
+
+def _schema() -> Any:
+    (schema,) = require("litert", "ai_edge_litert.schema_py_generated")
+    return schema
