@@ -30,7 +30,7 @@ _NPM_SECONDS = 300
 
 @dataclass(frozen=True)
 class Part:
-    """One file of the package: its name there, in the page (a server need not know .mjs), and its hash as SRI has it."""
+    """One file of the package: its name there, its name in the page (not every server knows .mjs), and its hash as SRI has it."""
 
     source: str
     name: str
@@ -46,7 +46,7 @@ PARTS = {
         ),
         Part(
             "ort-wasm-simd-threaded.wasm",
-            "ort.wasm.wasm",
+            "ort-wasm-simd-threaded.wasm",
             "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
         ),
     ),
@@ -58,7 +58,7 @@ PARTS = {
         ),
         Part(
             "ort-wasm-simd-threaded.asyncify.wasm",
-            "ort.webgpu.wasm",
+            "ort-wasm-simd-threaded.asyncify.wasm",
             "sha384-EPVDLTxuO663dkZO/pcKJF6vOyyfq/5z9FY1oksN0UWFX2ABH4wDDZQHeNoUleWR",
         ),
     ),

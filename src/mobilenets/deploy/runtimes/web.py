@@ -14,7 +14,7 @@ from typing import Any
 from . import FLOAT32, INT8
 from .onnx import ONNX
 
-_EXAMPLE = '''\
+_EXAMPLE = """\
 // What a picture shows: `await classify(blob)` in a browser. It needs onnxruntime-web ({version} was tried).
 import * as ort from "onnxruntime-web";
 import {{ opaque, prepare }} from "../../web/preprocess.js";
@@ -47,7 +47,7 @@ async function decode(blob) {{
   context.drawImage(bitmap, 0, 0);
   return {{ data: opaque(context.getImageData(0, 0, width, height).data), width, height }};
 }}
-'''
+"""
 
 
 def complete(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -77,14 +77,14 @@ async function startCamera(turn = false) {
   picture = null;
   show(video);
   video.classList.toggle("mirrored", camera.mirrored);
-  find("camera").textContent = "Stop the camera";
+  find("camera").textContent = "Stop camera";
   find("camera").setAttribute("aria-pressed", "true");
   find("turn").hidden = (await countCameras()) < 2;
 }
 
 function stopCamera() {
   camera.stop();
-  find("camera").textContent = "Use the camera";
+  find("camera").textContent = "Start camera";
   find("camera").setAttribute("aria-pressed", "false");
   find("turn").hidden = true;
   if (!video.hidden) show(null);

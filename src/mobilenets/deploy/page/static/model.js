@@ -88,11 +88,7 @@ async function load(source, { module, binary, integrity }) {
   const at = (name) => new URL(source.base + name, document.baseURI).href;
   const ort = await import(at(module));
   ort.env.wasm.numThreads = self.crossOriginIsolated && !source.remote ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  if (source.remote) {
-    ort.env.wasm.wasmBinary = await (await fetch(at(binary), { integrity })).arrayBuffer();
-  } else {
-    ort.env.wasm.wasmPaths = { wasm: at(binary) };
-  }
+  if (source.remote) ort.env.wasm.wasmBinary = await (await fetch(at(binary), { integrity })).arrayBuffer();
   navigator.serviceWorker?.ready.then(({ active }) => active.postMessage({ keep: [at(module), at(binary)] }));
   return ort;
 }
