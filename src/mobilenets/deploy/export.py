@@ -204,8 +204,11 @@ def _fill(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     runtimes = {each.name: each for each, _ in plan}.values()
+    manifest["models"] = models
+    for each in runtimes:
+        if each.complete is not None:
+            each.complete(folder / each.name, manifest)
     manifest |= {
-        "models": models,
         "reference": {"path": WEIGHTS, "format": "safetensors", "precision": "float32"},
         "golden": write_golden(golden, expected, outputs, loaded.labels, folder),
         "examples": list(examples),

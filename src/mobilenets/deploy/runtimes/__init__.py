@@ -59,13 +59,15 @@ class Runtime:
     the file, when the file is broken or does not keep the Bundle's input and output contract.
     `examples(manifest, path)` are complete programs that predict with the file: name -> source; example_NAME.py, where
     there is one, needs neither torch nor this package.
-    `extra` installs what is needed (empty: nothing beyond this package), `packages` are the distributions whose versions a bundle records, `runs_with` the
-    modules that running a file imports.
+    `extra` installs what is needed (empty: nothing beyond this package), `packages` are the distributions whose versions
+    a bundle records, `runs_with` the modules that running a file imports.
     `precisions`, the first where nobody asks; of those in `calibrated` the file is made from the network that was
     quantised with calibration images, of the others from the float one.
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
     None where the format does not tell.
     `ran(path, threads)` says what really runs; None where the runtime does not tell. `bench` asks last.
+    `complete(folder, manifest)`, where there is one, adds to the runtime's folder what its files share, once all of them
+    are written; `manifest` has everything up to `models`.
     `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
     """
 
@@ -80,6 +82,7 @@ class Runtime:
     calibrated: tuple[str, ...] = (INT8,)
     stored: Callable[[Path], dict[str, int]] | None = None
     ran: Callable[[Path, int], Ran] | None = None
+    complete: Callable[[Path, Mapping[str, Any]], None] | None = None
     elsewhere: Callable[[], str | None] = lambda: None
 
 
@@ -88,6 +91,7 @@ RUNTIMES = {  # name of the file in this package, and of the Runtime in it
     "onnx": "ONNX",
     "litert": "LITERT",
     "torch": "TORCH",
+    "web": "WEB",
 }
 
 
