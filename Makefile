@@ -52,12 +52,13 @@ clean:
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # PyTorch goes first and alone: so it can come from another index, and the rest finds it there.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt requirements-litert.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; set PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
 	$(PIP) install --quiet -c constraints.txt -e '.[dev,docs]'
+	$(PIP) install --quiet --no-deps -r requirements-litert.txt
 	@touch $@
 
 $(PEERS)/.installed: constraints.txt
