@@ -16,7 +16,7 @@ import numpy as np
 from ... import __version__
 from ...errors import UserError
 from . import FLOAT16, FLOAT32, INT8, Runtime, one_line, require
-from .qdq import for_integer_kernels_
+from .qdq import for_onnxruntime_
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -32,10 +32,9 @@ def write(
     require("onnx", "onnx", "onnxscript")
     import onnx
 
-    model = _export(_half(module) if precision == FLOAT16 else module)
-    _clean_(model, module.spec.name)
+    model = onnx_model(_half(module) if precision == FLOAT16 else module)
     if precision == INT8:
-        for_integer_kernels_(model, unsigned=True)
+        for_onnxruntime_(model)
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
     onnx.checker.check_model(model, full_check=True)
     path = folder / FILE
@@ -74,8 +73,8 @@ def stored(path: Path) -> dict[str, int]:
     return counts
 
 
-def _export(module: Shippable) -> Any:
-    """The ONNX model (a protocol buffer) as torch and onnxscript's optimiser leave it."""
+def onnx_model(module: Shippable) -> Any:
+    """The module as an ONNX model (a protocol buffer), dynamic batch, without traces of the machine."""
     import torch
 
     size = module.spec.resolution
@@ -95,7 +94,9 @@ def _export(module: Shippable) -> Any:
             verbose=False,
         )
         assert exported is not None
-        return exported.model_proto
+        model = exported.model_proto
+    _clean_(model, module.spec.name)
+    return model
 
 
 def _pool_by_mean_(graph_module: Any) -> None:

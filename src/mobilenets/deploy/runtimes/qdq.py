@@ -15,16 +15,20 @@ import numpy as np
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
-def for_integer_kernels_(model: Any, *, unsigned: bool) -> None:
+def for_onnxruntime_(model: Any) -> None:
     """Changes the ONNX `model` (a protocol buffer with QuantizeLinear and DequantizeLinear nodes) itself."""
     graph = Graph(model.graph)
-    graph.paddings_into_convolutions()
-    graph.drop_requantisations()
-    graph.drop_clamps()
-    graph.float_output()
+    graph.simplify()
     graph.integer_biases()
-    if unsigned:
-        graph.unsigned()
+    graph.unsigned()
+    graph.write()
+
+
+def for_openvino_(model: Any) -> None:
+    """The same for OpenVINO, which computes a convolution and its hard-swish as one, in float up to the last rounding."""
+    graph = Graph(model.graph)
+    graph.simplify()
+    graph.join_activations()
     graph.write()
 
 
@@ -62,12 +66,25 @@ class Graph:
         self.graph.initializer.extend(
             numpy_helper.from_array(values, name) for name, values in self.constants.items() if name in needed
         )
-        self._forget_shapes(needed)
+        del self.graph.value_info[:]  # types and shapes of what is no longer there
 
-    def _forget_shapes(self, needed: set[str]) -> None:
-        left = [value for value in self.graph.value_info if value.name in needed and value.name in self.maker]
-        del self.graph.value_info[:]
-        self.graph.value_info.extend(left)
+    def simplify(self) -> None:
+        """What every runtime is the faster for."""
+        self.paddings_into_convolutions()
+        self.drop_requantisations()
+        self.drop_clamps()
+        self.float_output()
+
+    def join_activations(self) -> None:
+        """Conv -> Q -> DQ -> activation becomes Conv -> activation, where nothing else takes the convolution's output."""
+        for node in self.nodes:
+            if node.op_type not in ("HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Gelu"):
+                continue
+            dequantizer = self.maker[node.input[0]]
+            quantizer = self.maker[dequantizer.input[0]] if dequantizer.op_type == DEQUANTIZE else None
+            if quantizer is not None and len(self.takers[quantizer.output[0]]) == 1:
+                node.input[0] = quantizer.input[0]
+        self._index()
 
     def paddings_into_convolutions(self) -> None:
         """x -> Pad -> Q -> DQ -> Conv becomes x -> Q -> DQ -> Conv with that padding: zero is exact in every scale."""
