@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +15,9 @@ import numpy as np
 
 from ... import __version__
 from ...errors import UserError
-from . import FLOAT32, Runtime, one_line, require
+from . import FLOAT16, FLOAT32, INT8, Runtime, one_line, require
 from .onnx_ran import ran
+from .qdq import for_onnxruntime_
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -30,8 +33,9 @@ def write(
     require("onnx", "onnx", "onnxscript")
     import onnx
 
-    model = _export(module)
-    _clean_(model, module.spec.name)
+    model = onnx_model(_half(module) if precision == FLOAT16 else module)
+    if precision == INT8:
+        for_onnxruntime_(model)
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
     onnx.checker.check_model(model, full_check=True)
     path = folder / FILE
@@ -39,8 +43,39 @@ def write(
     return path, {"opset": OPSET, "ir_version": model.ir_version}
 
 
-def _export(module: Shippable) -> Any:
-    """The ONNX model (a protocol buffer) as torch and onnxscript's optimiser leave it."""
+def _half(module: Any) -> Any:
+    """The float network computing in float16 between its uint8 input, less the mean, and its float32 logits."""
+    import torch
+
+    class Half(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spec, self.mean = module.spec, module.mean
+            self.scale = None if module.scale is None else module.scale.half()
+            self.network = copy.deepcopy(module.network).half()
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            x = (image.permute(0, 3, 1, 2).float() - self.mean).half()
+            return self.network(x if self.scale is None else x * self.scale).float()
+
+    return Half().eval()
+
+
+def stored(path: Path) -> dict[str, int]:
+    """The numbers in the file's weights (tensors of two dimensions or more) by type."""
+    (onnx,) = require("onnx", "onnx")
+    kinds = onnx.TensorProto
+    names = {kinds.FLOAT: FLOAT32, kinds.FLOAT16: FLOAT16, kinds.INT8: INT8, kinds.UINT8: INT8}
+    counts: dict[str, int] = {}
+    for tensor in onnx.load(path).graph.initializer:
+        if tensor.data_type in names and len(tensor.dims) >= 2:
+            name = names[tensor.data_type]
+            counts[name] = counts.get(name, 0) + math.prod(tensor.dims)
+    return counts
+
+
+def onnx_model(module: Shippable) -> Any:
+    """The module as an ONNX model (a protocol buffer), dynamic batch, without traces of the machine."""
     import torch
 
     size = module.spec.resolution
@@ -60,7 +95,9 @@ def _export(module: Shippable) -> Any:
             verbose=False,
         )
         assert exported is not None
-        return exported.model_proto
+        model = exported.model_proto
+    _clean_(model, module.spec.name)
+    return model
 
 
 def _pool_by_mean_(graph_module: Any) -> None:
@@ -177,11 +214,12 @@ def _values(rows: list[tuple[str, str, int]]) -> str:
 ONNX = Runtime(
     name="onnx",
     extra="onnx",
-    precisions=(FLOAT32,),
+    precisions=(FLOAT32, FLOAT16, INT8),
     packages=("onnx", "onnxscript", "onnxruntime"),
     runs_with=("onnxruntime",),
     write=write,
     open=OnnxSession,
     examples=examples,
+    stored=stored,
     ran=ran,
 )
