@@ -25,6 +25,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -68,7 +70,10 @@ def bundle_of(network: str, folder: Path, arguments: argparse.Namespace) -> Path
             names.append(name)
         else:
             say(f"skipped: {name}: {reason}")
-    source = Source(load(network, random=True), Path(arguments.data), None, arguments.calibration_images)
+    spec = create_spec(network, resolution=arguments.size)
+    torch.manual_seed(0)
+    loaded = replace(load(network, random=True), spec=spec, make_network=partial(build_network, spec))
+    source = Source(loaded, Path(arguments.data), None, arguments.calibration_images)
     failed: dict[tuple[str, str], str] = {}
     plan = plan_files([runtime(name) for name in names], tuple(GATES))
     with mock.patch.dict(GOLDEN, int8=math.inf):  # how near int8 comes says nothing where the weights are random

@@ -307,8 +307,27 @@ def test_verify(ask: Ask, pictures: Path, bundle: Path) -> None:
     assert few["reasons"]
 
 
+def test_what_bench_cannot_do_is_one_line(command: Callable[..., Ended], bundle: Path) -> None:
+    for args, words in (
+        (["--threads", "two"], "--threads: expected whole numbers separated by commas, got 'two'"),
+        (["--plot", "bench.gif"], "bench.gif: a drawing is written as .svg or .png"),
+        (["--binary", "benchncnn"], "--binary benchncnn: only with --device"),
+        (["--device", "ssh:x", "--sustained"], "--sustained measures this machine"),
+        (["--device", "phone"], "device 'phone' is not possible; allowed: adb:SERIAL or ssh:HOST"),
+    ):
+        ended = command("bench", bundle, *args)
+        assert ended.status == 2
+        assert words in ended.err
+        assert len(ended.err.splitlines()) == 1
+
+
 def test_bench(ask: Ask, bundle: Path) -> None:
-    document = ask("bench", bundle, "--seconds", 0.2, "--threads", "1")
+    document = ask("bench", bundle, "--seconds", 0.2, "--threads", "1", "--plot", bundle.with_suffix(".svg"))
+    assert document["plot"] == str(bundle.with_suffix(".svg"))
+    assert Path(document["plot"]).is_file()
+    assert document["files"][0]["ran"]["precisions"].keys() == {"float32"}
+    long = ask("bench", bundle, "--seconds", 0.2, "--sustained")
+    assert long["files"][0]["sustained"]["verdict"]
     assert [row["threads"] for row in document["files"]] == [1]
 
 

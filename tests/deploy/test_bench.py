@@ -207,6 +207,7 @@ def test_a_file_whose_runtime_is_not_here_is_listed(
 
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench_module.why_not("onnx") is None
+    assert "in a browser" in str(bench_module.why_not("web"))
     monkeypatch.setattr(bench_module, "find_spec", lambda _: None)
     assert bench_module.why_not("onnx") == 'onnxruntime is not installed; run: pip install "mobilenets[onnx]"'
 

@@ -17,7 +17,7 @@ from mobilenets.deploy.export import export
 from mobilenets.deploy.load import TorchSession, load
 from mobilenets.deploy.manifest import properties
 from mobilenets.deploy.predict import predict
-from mobilenets.deploy.runtimes.torch import ProgramSession, write
+from mobilenets.deploy.runtimes.torch import ProgramSession, ran, write
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
 
@@ -56,6 +56,12 @@ def test_the_same_network_gives_the_same_bytes(program: Path, run: Path, tmp_pat
     loaded = load(run)
     path, _ = write(Shipped(loaded.network), tmp_path, "float32", properties(loaded.spec, loaded.labels))
     assert path.read_bytes() == (program / "torch/float32/model.pt2").read_bytes()
+
+
+def test_it_tells_what_runs(program: Path) -> None:
+    found = ran(program / "torch/float32/model.pt2", 1)
+    assert (found["operators"]["conv2d"], found["operators"]["linear"]) == (17, 1)
+    assert (found["precisions"], found["notes"]) == ({"float32": 18}, [])
 
 
 def test_nothing_is_pickled_and_nothing_tells_of_the_machine(program: Path) -> None:

@@ -24,6 +24,7 @@ from .sustained import sustained as sustained_row
 
 ROUNDS = 5
 SECONDS, SUSTAINED_SECONDS = 3.0, 60.0  # of each file, where nobody says
+BROWSERS = "web"  # the runtime whose files any machine opens, but whose speed is a browser's
 NOISY = 0.10  # a spread of the rounds' medians beyond this is worth a warning
 
 
@@ -130,7 +131,9 @@ def not_run_row(model: ModelFile, reason: str) -> dict[str, Any]:
 
 
 def why_not(name: str) -> str | None:
-    """Why a runtime's files cannot be run on this machine; None where they can."""
+    """Why a runtime's files cannot be measured on this machine; None where they can."""
+    if name == BROWSERS:
+        return "it runs in a browser, where its page shows the time of each frame"
     chosen = runtime(name)
     for module in chosen.runs_with:
         if find_spec(module.partition(".")[0]) is None:

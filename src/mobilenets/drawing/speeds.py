@@ -13,6 +13,7 @@ from .picture import Box, Group, Item, Line, Picture, Text, printable
 MARGIN = 16.0
 TITLE_TEXT, TEXT, SMALL = 17.0, 10.5, 9.0
 _ROW, _BAR, _TOP, _BARS, _GAP, _NAME_ROOM = 26.0, 12.0, 64.0, 320.0, 8.0, 360.0
+_LONGEST = 1.6  # a line that reaches further than so many of the longest bar is cut off there, without its end
 _COLOURS = {"float32": "#4472b0", "float16": "#8a6bb8", "bfloat16": "#1f8f94", "int8": "#3f9a6b"}
 
 
@@ -33,6 +34,7 @@ def draw_speeds(groups: Sequence[tuple[str, Sequence[Speed]]], title: str, note:
     title, note = printable(title), printable(note)
     speeds = [speed for _, group in groups for speed in group]
     longest = max(max(speed.ms, speed.high_ms or 0.0, *speed.rounds_ms) for speed in speeds)
+    longest = min(longest, _LONGEST * max(speed.ms for speed in speeds))
     left = MARGIN + max(text_width(shortened(printable(s.name), TEXT, _NAME_ROOM), TEXT) for s in speeds) + _GAP
     figures = max(text_width(_figures(speed), TEXT) for speed in speeds)
     width = max(left + _BARS + _GAP + figures, MARGIN + text_width(title, TITLE_TEXT, bold=True)) + MARGIN
@@ -48,7 +50,7 @@ def draw_speeds(groups: Sequence[tuple[str, Sequence[Speed]]], title: str, note:
         for place, speed in enumerate(group):
             if place % 2 == 0:
                 items.append(Box(MARGIN / 2, y, width - MARGIN, _ROW, palette.BAND, radius=4))
-            items.append(_row(speed, left, y, _BARS / longest))
+            items.append(_row(speed, left, y, _BARS, longest))
             y += _ROW
         y += 14
     precisions = [name for name in _COLOURS if any(speed.precision == name for speed in speeds)]
@@ -59,7 +61,8 @@ def draw_speeds(groups: Sequence[tuple[str, Sequence[Speed]]], title: str, note:
     return Picture(width, height, title, printable(described), (paper, *items))
 
 
-def _row(speed: Speed, left: float, y: float, scale: float) -> Group:
+def _row(speed: Speed, left: float, y: float, room: float, longest: float) -> Group:
+    scale = room / longest
     baseline = y + _ROW / 2 + 0.36 * TEXT
     colour = _COLOURS.get(speed.precision, palette.QUIET)
     name = shortened(printable(speed.name), TEXT, _NAME_ROOM)
@@ -70,12 +73,14 @@ def _row(speed: Speed, left: float, y: float, scale: float) -> Group:
     ]
     middle, furthest = y + _ROW / 2, end
     if speed.high_ms is not None:
-        furthest = max(end, left + speed.high_ms * scale)
+        furthest = max(end, left + min(speed.high_ms, longest) * scale)
         items.append(Line(((end, middle), (furthest, middle)), palette.INK))
-        items.append(Line(((furthest, middle - 4), (furthest, middle + 4)), palette.INK))
-    for ms in speed.rounds_ms:
+        if speed.high_ms <= longest:
+            items.append(Line(((furthest, middle - 4), (furthest, middle + 4)), palette.INK))
+    dots = [ms for ms in speed.rounds_ms if ms <= longest]
+    for ms in dots:
         items.append(Box(left + ms * scale - 1.5, middle - 1.5, 3, 3, palette.INK, radius=1.5))
-    figure_at = max(furthest, *(left + ms * scale for ms in speed.rounds_ms), end) + _GAP
+    figure_at = max(furthest, end, *(left + ms * scale for ms in dots)) + _GAP
     items.append(Text(figure_at, baseline, _figures(speed), TEXT, palette.INK))
     return Group("speed", tuple(items), name, f"{name}\n{_figures(speed)}")
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT16, FLOAT32, INT8, Runtime, in_batches, one_line, require
+from . import FLOAT16, FLOAT32, INT8, Ran, Runtime, in_batches, one_line, require
+from .litert_ran import told
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -78,6 +79,11 @@ def stored(path: Path) -> dict[str, int]:
     return counted(path)
 
 
+def ran(path: Path, threads: int) -> Ran:
+    """What LiteRT makes of the file."""
+    return told(LitertSession(path, threads).interpreter)
+
+
 def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
     """A Python program that predicts with the file at `path`, relative to the bundle, and the class for Android."""
     from ...arch.spec import Spec
@@ -110,4 +116,5 @@ LITERT = Runtime(
     open=LitertSession,
     examples=examples,
     stored=stored,
+    ran=ran,
 )

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from . import Ran, require
+from . import Ran
 
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV")
 NAMES = {"int8": "int8", "uint8": "int8"}
 TAKEN = "DELEGATE"
-
-
-def ran(path: Path, threads: int) -> Ran:
-    """Opens the file as it is opened to be run."""
-    (module,) = require("litert", "ai_edge_litert.interpreter")
-    interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
-    interpreter.allocate_tensors()
-    return told(interpreter)
 
 
 def told(interpreter: Any) -> Ran:

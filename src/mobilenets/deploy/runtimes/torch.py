@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT32, Runtime, one_line
+from . import FLOAT32, Ran, Runtime, one_line
+from .torch_ran import told
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -107,6 +108,11 @@ def _value(name: str, value: Any) -> str:
     return f"{name} {str(value.dtype).removeprefix('torch.')} of {value.ndim} dimensions"
 
 
+def ran(path: Path, threads: int) -> Ran:
+    """What torch runs of the program."""
+    return told(ProgramSession(path, threads).module.graph)
+
+
 def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
     """The source of a program that predicts with the file at `path`, relative to the bundle; it needs torch."""
     from ...arch.spec import Spec
@@ -134,4 +140,5 @@ TORCH = Runtime(
     open=ProgramSession,
     examples=examples,
     calibrated=(),
+    ran=ran,
 )
