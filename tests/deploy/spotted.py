@@ -21,7 +21,7 @@ def spotted(label: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
     return np.clip(picture, 0, 255).astype(np.uint8), (top, left)
 
 
-def write_spotted(root: Path, train: int = 70, val: int = 10) -> Path:
+def write_spotted(root: Path, train: int = 60, val: int = 10) -> Path:
     """Class folders of such pictures, so many of each class in train/ and val/."""
     for split, count, first in (("train", train, 0), ("val", val, 10_000)):
         for label, name in enumerate(CLASSES):

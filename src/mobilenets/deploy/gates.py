@@ -43,8 +43,10 @@ def gate_of(
     max_relative_error: float | None = None,
     max_drop: float | None = None,
 ) -> Gate:
-    """The bounds of a precision, those that are given in place of its own. Raises UserError for an unknown one, and
-    for a bound out of range."""
+    """The bounds of a precision, those that are given in place of its own.
+
+    Raises UserError for an unknown precision, and for a bound out of range.
+    """
     for name, value, most in (
         ("min agreement", agreement, 1.0),
         ("max relative error", max_relative_error, None),

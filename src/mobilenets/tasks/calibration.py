@@ -121,7 +121,7 @@ def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         threshold = threshold_keeping(step / STEPS, after, hits)
         if threshold is None:
             break
-        rows.append({"keep": step / STEPS, "threshold": threshold} | answered(after, hits, threshold))
+        rows.append({"keep": step / STEPS, "threshold": threshold, **answered(after, hits, threshold)})
     return {
         "temperature": temperature,
         "images": len(labels),

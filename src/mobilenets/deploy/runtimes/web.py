@@ -24,13 +24,14 @@ const bundle = await (await fetch(at("bundle.json"))).json();
 const file = await (await fetch(at("{path}"))).arrayBuffer();
 const session = await ort.InferenceSession.create(file, {{ executionProviders: ["wasm"] }});
 
-/** The classes of a picture, a Blob, with their scores, best first. */
+/** The classes of a picture, a Blob, with their scores, best first; "unknown" before them below the threshold. */
 export async function classify(blob) {{
   const logits = await logitsOf(prepare(await decode(blob), bundle.preprocessing));
   const powers = logits.map((value) => Math.exp((value - Math.max(...logits)) / (bundle.decision.temperature ?? 1)));
   const total = powers.reduce((sum, power) => sum + power);
   const answers = powers.map((power, index) => ({{ label: bundle.labels[index].name, score: power / total }}));
-  return answers.sort((a, b) => b.score - a.score);
+  const {{ score }} = answers.sort((a, b) => b.score - a.score)[0];
+  return score < (bundle.decision.threshold ?? 0) ? [{{ label: "unknown", score }}, ...answers] : answers;
 }}
 
 /** The logits of an input, a Uint8Array of R * R * 3. */
