@@ -25,6 +25,7 @@ def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
     """The file of a converted model (schema's ModelT, which is changed), with metadata and labels."""
     import flatbuffers
 
+    float_output_(model)
     rename_(model)
     model.description = f"mobilenets {__version__}"
     model.metadata = [entry for entry in model.metadata or [] if entry.name == _KEPT]
@@ -48,9 +49,7 @@ def halve_(model: Any) -> None:
     """
     schema, graph = _schema(), model.subgraphs[0]
     kinds = operator_kinds(model)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 3  # the first that takes float16
+    opcode = _dequantize_(model, version=3)  # the first that takes float16
     unpacked: dict[int, int] = {}
     operators = []
     for kind, operator in zip(kinds, graph.operators):
@@ -58,13 +57,24 @@ def halve_(model: Any) -> None:
         if weight >= 0 and graph.tensors[weight].type == schema.TensorType.FLOAT32 and _data(model, weight).size:
             if weight not in unpacked:
                 unpacked[weight] = _halved_(model, weight)
-                operators.append(
-                    schema.OperatorT(opcodeIndex=len(model.operatorCodes), inputs=[weight], outputs=[unpacked[weight]])
-                )
+                operators.append(schema.OperatorT(opcodeIndex=opcode, inputs=[weight], outputs=[unpacked[weight]]))
             operator.inputs = [operator.inputs[0], unpacked[weight], *operator.inputs[2:]]
         operators.append(operator)
     graph.operators = operators
-    model.operatorCodes.append(code)
+
+
+def float_output_(model: Any) -> None:
+    """Gives the output as float32 where the converter left it as int8."""
+    schema, graph = _schema(), model.subgraphs[0]
+    (last,) = graph.outputs
+    if graph.tensors[last].type == schema.TensorType.FLOAT32:
+        return
+    graph.tensors.append(schema.TensorT(shape=graph.tensors[last].shape, type=schema.TensorType.FLOAT32, buffer=0))
+    index = len(graph.tensors) - 1
+    opcode = _dequantize_(model, version=2)  # the first that takes int8
+    graph.operators.append(schema.OperatorT(opcodeIndex=opcode, inputs=[last], outputs=[index]))
+    graph.outputs = [index]
+    model.signatureDefs[0].outputs[0].tensorIndex = index
 
 
 def rename_(model: Any) -> None:
@@ -126,6 +136,15 @@ class _Buffer:
             schema.BufferAddData(builder, data)
         offset: int = schema.BufferEnd(builder)
         return offset
+
+
+def _dequantize_(model: Any, version: int) -> int:
+    """The place of a new operator code DEQUANTIZE."""
+    schema = _schema()
+    code = schema.OperatorCodeT(version=version)
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
 
 
 def _halved_(model: Any, index: int) -> int:
