@@ -1,4 +1,4 @@
-"""The .tflite file itself: LiteRT's records under names of ours, in float16 where asked, as the same bytes each time."""
+"""The .tflite file itself: LiteRT's records under our names, in float16 where asked, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def float_output_(model: Any) -> None:
 
 
 def rename_(model: Any) -> None:
-    """Names input and output as a bundle does, and the rest by their operators: conv_2d_7, and conv_2d_7/1 its weight."""
+    """Names input and output as a bundle does, the rest by their operators: conv_2d_7, and conv_2d_7/1 its weight."""
     graph, (signature,) = model.subgraphs[0], model.signatureDefs
     (first,), (last,) = graph.inputs, graph.outputs
     for index, tensor in enumerate(graph.tensors):
@@ -122,7 +122,7 @@ class _Buffer:
 
     data: np.ndarray | None
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802  # the schema's name
+    def Pack(self, builder: Any) -> int:  # the schema's name
         """Writes it; returns its offset."""
         schema = _schema()
         data = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import UserError
 from . import FLOAT16, FLOAT32, INT8, Runtime, in_batches, one_line, require
+from .litert_ran import ran
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -110,4 +111,5 @@ LITERT = Runtime(
     open=LitertSession,
     examples=examples,
     stored=stored,
+    ran=ran,
 )
