@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..runtimes import require
@@ -29,6 +30,8 @@ def converted(module: Shippable, *, quantised: bool) -> Any:
         with torch.no_grad():
             graph_module = torch.export.export(module, example, strict=False).module()
             _change_layout_last_(graph_module)
+            if quantised:
+                _weights_as_floats_(graph_module)
             edge = litert_torch.convert(graph_module, example, quant_config=_static() if quantised else None)
             data = edge.model_content()
     return schema.ModelT.InitFromPackedBuf(data, 0)
@@ -74,8 +77,43 @@ def _change_layout_last_(graph_module: Any) -> None:
 def _elementwise() -> set[Any]:
     """The operators of a normalisation, and of its quantisation, that work in any layout."""
     from torch import ops
-    from torch.ao.quantization.fx import _decomposed  # noqa: F401  # registers quantized_decomposed
 
-    aten, decomposed = ops.aten, ops.quantized_decomposed
+    aten, decomposed = ops.aten, _decomposed()
     plain = {aten.to.dtype, aten._to_copy.default, aten.sub.Tensor, aten.mul.Tensor}
     return plain | {decomposed.quantize_per_tensor.default, decomposed.dequantize_per_tensor.default}
+
+
+def _weights_as_floats_(graph_module: Any) -> None:
+    """Weights that are stored as integers become floats and a quantisation to the same integers again.
+
+    That is the form in which the converter recognises them.
+    """
+    decomposed, graph = _decomposed(), graph_module.graph
+    pairs = {
+        decomposed.dequantize_per_tensor.default: decomposed.quantize_per_tensor.default,
+        decomposed.dequantize_per_channel.default: decomposed.quantize_per_channel.default,
+    }
+    for number, node in enumerate(list(graph.nodes)):
+        if node.target not in pairs or node.args[0].op != "get_attr":
+            continue
+        values = [_value(graph_module, each) for each in node.args]
+        name = f"weight_{number}"
+        graph_module.register_buffer(name, node.target(*values, **node.kwargs))
+        with graph.inserting_before(node):
+            floats = graph.get_attr(name)
+            node.update_arg(0, graph.call_function(pairs[node.target], (floats, *node.args[1:])))
+    graph_module.recompile()
+
+
+def _value(graph_module: Any, argument: Any) -> Any:
+    """An argument of a node, a constant's tensor where it names one."""
+    from torch.fx import Node
+
+    return attrgetter(argument.target)(graph_module) if isinstance(argument, Node) else argument
+
+
+def _decomposed() -> Any:
+    """The operators of PT2E's graphs."""
+    import torch.ao.quantization.fx._decomposed  # registers them
+
+    return torch.ops.quantized_decomposed

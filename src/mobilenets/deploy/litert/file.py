@@ -1,4 +1,4 @@
-"""The .tflite file itself: LiteRT's records under names of ours, in float16 where asked, as the same bytes each time."""
+"""The .tflite file itself: LiteRT's records under our names, in float16 where asked, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
     """The file of a converted model (schema's ModelT, which is changed), with metadata and labels."""
     import flatbuffers
 
+    float_output_(model)
     rename_(model)
     model.description = f"mobilenets {__version__}"
     model.metadata = [entry for entry in model.metadata or [] if entry.name == _KEPT]
@@ -48,9 +49,7 @@ def halve_(model: Any) -> None:
     """
     schema, graph = _schema(), model.subgraphs[0]
     kinds = operator_kinds(model)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 3  # the first that takes float16
+    opcode = _dequantize_(model, version=3)  # the first that takes float16
     unpacked: dict[int, int] = {}
     operators = []
     for kind, operator in zip(kinds, graph.operators):
@@ -58,17 +57,28 @@ def halve_(model: Any) -> None:
         if weight >= 0 and graph.tensors[weight].type == schema.TensorType.FLOAT32 and _data(model, weight).size:
             if weight not in unpacked:
                 unpacked[weight] = _halved_(model, weight)
-                operators.append(
-                    schema.OperatorT(opcodeIndex=len(model.operatorCodes), inputs=[weight], outputs=[unpacked[weight]])
-                )
+                operators.append(schema.OperatorT(opcodeIndex=opcode, inputs=[weight], outputs=[unpacked[weight]]))
             operator.inputs = [operator.inputs[0], unpacked[weight], *operator.inputs[2:]]
         operators.append(operator)
     graph.operators = operators
-    model.operatorCodes.append(code)
+
+
+def float_output_(model: Any) -> None:
+    """Gives the output as float32 where the converter left it as int8."""
+    schema, graph = _schema(), model.subgraphs[0]
+    (last,) = graph.outputs
+    if graph.tensors[last].type == schema.TensorType.FLOAT32:
+        return
+    graph.tensors.append(schema.TensorT(shape=graph.tensors[last].shape, type=schema.TensorType.FLOAT32, buffer=0))
+    index = len(graph.tensors) - 1
+    opcode = _dequantize_(model, version=2)  # the first that takes int8
+    graph.operators.append(schema.OperatorT(opcodeIndex=opcode, inputs=[last], outputs=[index]))
+    graph.outputs = [index]
+    model.signatureDefs[0].outputs[0].tensorIndex = index
 
 
 def rename_(model: Any) -> None:
-    """Names input and output as a bundle does, and the rest by their operators: conv_2d_7, and conv_2d_7/1 its weight."""
+    """Names input and output as a bundle does, the rest by their operators: conv_2d_7, and conv_2d_7/1 its weight."""
     graph, (signature,) = model.subgraphs[0], model.signatureDefs
     (first,), (last,) = graph.inputs, graph.outputs
     for index, tensor in enumerate(graph.tensors):
@@ -112,7 +122,7 @@ class _Buffer:
 
     data: np.ndarray | None
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802  # the schema's name
+    def Pack(self, builder: Any) -> int:  # the schema's name
         """Writes it; returns its offset."""
         schema = _schema()
         data = None
@@ -126,6 +136,15 @@ class _Buffer:
             schema.BufferAddData(builder, data)
         offset: int = schema.BufferEnd(builder)
         return offset
+
+
+def _dequantize_(model: Any, version: int) -> int:
+    """The place of a new operator code DEQUANTIZE."""
+    schema = _schema()
+    code = schema.OperatorCodeT(version=version)
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
 
 
 def _halved_(model: Any, index: int) -> int:

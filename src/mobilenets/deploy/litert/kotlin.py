@@ -100,7 +100,9 @@ class Classifier(context: Context, threads: Int = 2) : AutoCloseable {
 
 /** RGB values row by row, 0 to 255. */
 private class Picture(val width: Int, val height: Int, val values: FloatArray) {
-    fun rounded() = apply { for (i in values.indices) values[i] = (values[i] + 0.5f).toInt().coerceIn(0, 255).toFloat() }
+    fun rounded() = apply {
+        for (i in values.indices) values[i] = (values[i] + 0.5f).toInt().coerceIn(0, 255).toFloat()
+    }
 
     fun read(y: Int, row: FloatArray) {
         values.copyInto(row, 0, 3 * width * y, 3 * width * (y + 1))
@@ -199,7 +201,8 @@ private fun kernel(x: Double): Double {
 _FITS = {
     "shortest": """\
     val long = (max(width, height) * SHORT.toDouble() / min(width, height) + 0.5).toInt()
-    val resized = if (height <= width) resize(width, height, long, SHORT, read) else resize(width, height, SHORT, long, read)
+    val resized =
+        if (height <= width) resize(width, height, long, SHORT, read) else resize(width, height, SHORT, long, read)
     val left = (resized.width - SIZE) / 2
     val top = (resized.height - SIZE) / 2
 """,
@@ -222,7 +225,7 @@ _FITS = {
 }
 
 _PREPARE = """
-/** SIZE x SIZE x 3 bytes of RGB from a picture whose rows `read` gives: (y, row) fills in 3 * width values, 0 to 255. */
+/** SIZE x SIZE x 3 bytes of RGB from a picture whose rows `read` fills in: (y, row), 3 * width values, 0 to 255. */
 fun prepare(width: Int, height: Int, read: (Int, FloatArray) -> Unit): ByteBuffer {
 %s\
     val image = ByteBuffer.allocateDirect(3 * SIZE * SIZE).order(ByteOrder.nativeOrder())
@@ -241,7 +244,7 @@ def kotlin_class(manifest: Mapping[str, Any], path: str) -> str:
     """
     told = manifest["preprocessing"]
     constants = {
-        "shortest": f"private const val SHORT = {told['short_side']} // a picture's short side before the centre is cut out",
+        "shortest": f"private const val SHORT = {told['short_side']} // the short side before the centre is cut out",
         "squash": "",
         "central": f"private const val FRACTION = {told['crop_fraction']!r} // of each side that is kept",
     }[told["resize"]]

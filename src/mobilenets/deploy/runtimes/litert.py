@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT16, FLOAT32, INT8, Ran, Runtime, in_batches, one_line, require
-from .litert_ran import told
+from . import FLOAT16, FLOAT32, INT8, Runtime, in_batches, one_line, require
+from .litert_ran import ran
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -77,11 +77,6 @@ def stored(path: Path) -> dict[str, int]:
     from ..litert.file import stored as counted
 
     return counted(path)
-
-
-def ran(path: Path, threads: int) -> Ran:
-    """What LiteRT makes of the file."""
-    return told(LitertSession(path, threads).interpreter)
 
 
 def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
