@@ -30,7 +30,7 @@ _NPM_SECONDS = 300
 
 @dataclass(frozen=True)
 class Part:
-    """One file of the package: its name there, its name in the page (not every server knows .mjs), and its hash as SRI has it."""
+    """One file of the package: its name there and in the page (not every server knows .mjs), its hash as SRI has it."""
 
     source: str
     name: str

@@ -66,8 +66,8 @@ class Runtime:
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
     None where the format does not tell.
     `ran(path, threads)` says what really runs; None where the runtime does not tell. `bench` asks last.
-    `complete(folder, manifest)`, where there is one, adds to the runtime's folder what its files share, once all of them
-    are written; `manifest` has everything up to `models`.
+    `complete(folder, manifest)`, where there is one, adds to the runtime's folder what its files share, once all are
+    written; `manifest` has everything up to `models`.
     `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
     """
 
