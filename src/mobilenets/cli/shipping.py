@@ -29,7 +29,7 @@ def export(
     Args:
         network: a Run, a Bundle, or an architecture's name (then with random weights, for measuring speed)
         out: folder of the Bundle; a Bundle that is there is replaced as a whole, any other folder is left alone
-        to: runtimes, separated by commas: onnx, torch
+        to: runtimes, separated by commas: onnx, ncnn, torch
         precision: float32, float16, bfloat16, int8, or several separated by commas, for each runtime that has it;
             left out, each runtime's first, float32 where it has that
         int8: int8 beside that
