@@ -1,4 +1,4 @@
-"""The programs that a bundle carries for ExecuTorch: Python, and C++ with everything an app has to do before and after."""
+"""The programs that a bundle carries for ExecuTorch: Python, and C++ with all that an app does before and after."""
 
 from __future__ import annotations
 
@@ -134,13 +134,19 @@ bool Read(const char* path, Image& image) {
 
 int main(int argc, char** argv) {
   Image picture;
-  if (argc != 3 || !Read(argv[2], picture)) return std::fprintf(stderr, "usage: %s MODEL.pte PICTURE.ppm\\n", argv[0]), 2;
+  if (argc != 3 || !Read(argv[2], picture)) {
+    std::fprintf(stderr, "usage: %s MODEL.pte PICTURE.ppm\\n", argv[0]);
+    return 2;
+  }
   Image image = Fitted(picture);
   executorch::extension::Module module(argv[1]);
   auto input = executorch::extension::from_blob(
       image.pixels.data(), {1, kSize, kSize, 3}, executorch::aten::ScalarType::Byte);
   const auto output = module.forward(input);
-  if (!output.ok()) return std::fprintf(stderr, "%s could not be run\\n", argv[1]), 1;
+  if (!output.ok()) {
+    std::fprintf(stderr, "%s could not be run\\n", argv[1]);
+    return 1;
+  }
   const float* logits = output->at(0).toTensor().const_data_ptr<float>();
 
   std::vector<float> scores(logits, logits + kClasses);
