@@ -29,8 +29,8 @@ def export(
     Args:
         network: a Run, a Bundle, or an architecture's name (then with random weights, for measuring speed)
         out: folder of the Bundle; a Bundle that is there is replaced as a whole, any other folder is left alone
-        to: runtimes, separated by commas: onnx, openvino, litert, executorch, coreml, ncnn, torch, web; auto: the fastest
-            of all that are installed and run here
+        to: runtimes, separated by commas: onnx, openvino, litert, executorch, coreml, ncnn, torch, web; or auto, the
+            fastest of all that are installed and run here
         precision: float32, float16, bfloat16, int8, or several separated by commas, for each runtime that has it;
             left out, each runtime's first, float32 where it has that
         int8: int8 beside that
