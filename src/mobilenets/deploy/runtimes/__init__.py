@@ -68,7 +68,7 @@ class Runtime:
     elsewhere: Callable[[], str | None] = lambda: None
 
 
-RUNTIMES = {"onnx": "ONNX"}  # name of the file in this package, and of the Runtime in it
+RUNTIMES = {"onnx": "ONNX", "openvino": "OPENVINO"}  # name of the file in this package, and of the Runtime in it
 
 
 def runtime(name: str) -> Runtime:
