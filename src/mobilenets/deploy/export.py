@@ -235,9 +235,12 @@ def _write_model(
     found: np.ndarray | None = None
     if each.elsewhere() is None:
         found = each.open(main, 1).run(images)
+        slack = 0.0
         if precision in each.calibrated:
-            expected = run_torch(module, images)
-        _hold(f"the {each.name} {precision} file", found, expected, GOLDEN[precision])
+            quantised = run_torch(module, images)
+            slack = float(np.abs(quantised - expected).max())  # a network that blows rounding up does so in every file
+            expected = quantised
+        _hold(f"the {each.name} {precision} file", found, expected, GOLDEN[precision], slack)
     parts = sorted(path for path in place.rglob("*") if path.is_file())
     row = {
         "runtime": each.name,
@@ -257,9 +260,9 @@ def _digest_of(parts: Sequence[Path], folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _hold(what: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+def _hold(what: str, found: np.ndarray, expected: np.ndarray, tolerance: float, slack: float) -> None:
     error, largest = float(np.abs(found - expected).max()), float(np.abs(expected).max())
-    if found.shape != expected.shape or not error <= tolerance * largest + 1e-12:
+    if found.shape != expected.shape or not error <= max(tolerance * largest, slack) + 1e-12:
         raise RuntimeError(
             f"{what} gives {found.shape} logits that differ by {error:.3g} from the network's {expected.shape}, "
             f"whose largest is {largest:.3g}"

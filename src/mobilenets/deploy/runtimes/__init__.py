@@ -86,15 +86,13 @@ class Runtime:
     elsewhere: Callable[[], str | None] = lambda: None
 
 
-AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
-RUNTIMES = {  # name of the file in this package, and of the Runtime in it
-    "onnx": "ONNX",
+@@RUNTIMES@@    "onnx": "ONNX",
+    "openvino": "OPENVINO",
     "litert": "LITERT",
     "executorch": "EXECUTORCH",
     "ncnn": "NCNN",
     "torch": "TORCH",
     "web": "WEB",
-}
 
 
 def runtime(name: str) -> Runtime:
