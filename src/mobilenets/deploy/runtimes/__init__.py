@@ -86,13 +86,16 @@ class Runtime:
     elsewhere: Callable[[], str | None] = lambda: None
 
 
-@@RUNTIMES@@    "onnx": "ONNX",
+AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
+RUNTIMES = {  # name of the file in this package, and of the Runtime in it
+    "onnx": "ONNX",
     "openvino": "OPENVINO",
     "litert": "LITERT",
     "executorch": "EXECUTORCH",
     "ncnn": "NCNN",
     "torch": "TORCH",
     "web": "WEB",
+}
 
 
 def runtime(name: str) -> Runtime:
