@@ -23,7 +23,7 @@ def write(
     module: Shippable, folder: Path, precision: str, properties: Mapping[str, str]
 ) -> tuple[Path, dict[str, Any]]:
     """Writes `folder`/model.tflite: one image at a time, the same bytes each time. Returns its path and its facts."""
-    require("litert", "litert_torch", "flatbuffers")
+    require("litert", "ai_edge_litert", "flatbuffers")
     from ..litert.convert import converted
     from ..litert.file import halve_, tflite
 
