@@ -55,7 +55,7 @@ def tiny_model(*, integer_output: bool = False, input_type: str = "uint8") -> An
         [schema.TensorMapT(name="args_0", tensorIndex=image)],
         [schema.TensorMapT(name="output_0", tensorIndex=last)],
     )
-    model.signatureDefs = [schema.SignatureDefT(inputs=names[0], outputs=names[1], signatureKey="serving_default")]
+    model.signatureDefs = [schema.SignatureDefT(inputs=given, outputs=made, signatureKey="serving_default")]
     return model
 
 
