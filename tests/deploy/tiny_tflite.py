@@ -51,10 +51,8 @@ def tiny_model(*, integer_output: bool = False, input_type: str = "uint8") -> An
         last = tensor([1, CLASSES], schema.TensorType.INT8, scale=2.0)
         operator("QUANTIZE", [logits], last)
     graph.inputs, graph.outputs = [image], [last]
-    names = (
-        [schema.TensorMapT(name="args_0", tensorIndex=image)],
-        [schema.TensorMapT(name="output_0", tensorIndex=last)],
-    )
+    given = [schema.TensorMapT(name="args_0", tensorIndex=image)]
+    made = [schema.TensorMapT(name="output_0", tensorIndex=last)]
     model.signatureDefs = [schema.SignatureDefT(inputs=given, outputs=made, signatureKey="serving_default")]
     return model
 
