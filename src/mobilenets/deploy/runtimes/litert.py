@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT16, FLOAT32, INT8, Runtime, in_batches, one_line, require
-from .litert_ran import ran
+from . import FLOAT16, FLOAT32, INT8, Ran, Runtime, in_batches, one_line, require
+from .litert_ran import told
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -70,6 +70,11 @@ class LitertSession:
         self.interpreter.invoke()
         logits: np.ndarray = self.interpreter.get_tensor(self.logits)
         return logits
+
+
+def ran(path: Path, threads: int) -> Ran:
+    """Which operators XNNPACK takes, and in which types the products compute."""
+    return told(LitertSession(path, threads).interpreter)
 
 
 def stored(path: Path) -> dict[str, int]:
