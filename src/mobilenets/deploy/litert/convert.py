@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from ..runtimes import require
+from ...errors import UserError
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ def converted(module: Shippable, *, quantised: bool) -> Any:
     import torch
 
     with quiet():
-        require("litert", "litert_torch", "ai_edge_litert")
-        import litert_torch
+        litert_torch = _converter()
         from ai_edge_litert import schema_py_generated as schema
 
         litert_torch.config.show_progress = False
@@ -35,6 +34,21 @@ def converted(module: Shippable, *, quantised: bool) -> Any:
             edge = litert_torch.convert(graph_module, example, quant_config=_static() if quantised else None)
             data = edge.model_content()
     return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+def _converter() -> Any:
+    """The converter. No extra installs it: a part of it that is not used here asks for a typing_extensions below 4.13.
+
+    Raises UserError with the commands that install it, and set typing_extensions right again, when it is missing.
+    """
+    try:
+        import litert_torch
+    except ImportError as error:
+        raise UserError(
+            f"{error.name or 'litert_torch'} is not installed; run: pip install litert-torch; "
+            "then: pip install --upgrade typing_extensions"
+        ) from None
+    return litert_torch
 
 
 def _static() -> Any:

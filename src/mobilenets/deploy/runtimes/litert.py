@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT16, FLOAT32, INT8, Runtime, in_batches, one_line, require
-from .litert_ran import ran
+from . import FLOAT16, FLOAT32, INT8, Ran, Runtime, in_batches, one_line, require
+from .litert_ran import told
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -23,7 +23,7 @@ def write(
     module: Shippable, folder: Path, precision: str, properties: Mapping[str, str]
 ) -> tuple[Path, dict[str, Any]]:
     """Writes `folder`/model.tflite: one image at a time, the same bytes each time. Returns its path and its facts."""
-    require("litert", "litert_torch", "flatbuffers")
+    require("litert", "ai_edge_litert", "flatbuffers")
     from ..litert.convert import converted
     from ..litert.file import halve_, tflite
 
@@ -70,6 +70,11 @@ class LitertSession:
         self.interpreter.invoke()
         logits: np.ndarray = self.interpreter.get_tensor(self.logits)
         return logits
+
+
+def ran(path: Path, threads: int) -> Ran:
+    """Which operators XNNPACK takes, and in which types the products compute."""
+    return told(LitertSession(path, threads).interpreter)
 
 
 def stored(path: Path) -> dict[str, int]:
