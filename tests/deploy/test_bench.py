@@ -205,6 +205,20 @@ def test_a_file_whose_runtime_is_not_here_is_listed(
         bench(bundle)
 
 
+def test_a_file_that_does_not_start_leaves_the_others_measured(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_bundle(bundle)
+    other = replace(opened.models[0], path="golden/0.png")
+    monkeypatch.setattr(bench_module, "models_of", lambda _: (opened, [other, *opened.models]))
+    found = bench(bundle, seconds=0.01, rounds=1)
+    assert [row["path"] for row in found["files"]] == [MODEL]
+    (row,) = found["not_run"]
+    assert row["path"] == "golden/0.png"
+    assert "not a model that onnxruntime opens" in row["reason"]
+    assert "golden/0.png could not be run" in capsys.readouterr().err
+
+
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench_module.why_not("onnx") is None
     assert "in a browser" in str(bench_module.why_not("web"))

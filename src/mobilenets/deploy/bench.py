@@ -58,9 +58,11 @@ def bench(
     chosen, not_run = _split(models)
     measuring, no_energy = meter()
     counts = tuple(dict.fromkeys(threads))
-    rows = _long(opened, chosen, counts, seconds, measuring) if sustained else None
-    if rows is None:
-        rows = _in_turns(opened, chosen, counts, seconds, rounds, measuring)
+    with _Starting(opened, not_run) as starting:
+        if sustained:
+            rows = _long(starting, chosen, counts, seconds, measuring)
+        else:
+            rows = _in_turns(starting, chosen, counts, seconds, rounds, measuring)
     rows = ranked(rows)
     if not sustained:
         _warn_of_noise(rows)
@@ -141,53 +143,79 @@ def why_not(name: str) -> str | None:
     return chosen.elsewhere()
 
 
+class _Starting(contextlib.ExitStack):
+    """Starts the processes of files and ends them all when the block is left.
+
+    A file that does not start, one in a type that this processor does not have for one, is put into `not_run`.
+    """
+
+    def __init__(self, bundle: Bundle, not_run: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.bundle, self.not_run, self.reason = bundle, not_run, ""
+
+    def entries(self, models: Iterable[ModelFile], threads: int) -> list[Entry]:
+        """Those of the files that have started."""
+        found = []
+        for model in models:
+            file = self.bundle.path / model.path
+            command = worker_command(model.runtime, file, self.bundle.spec.resolution, threads)
+            process = started(model.path, command, threads, worker_environment())
+            try:
+                found.append(Entry(model, self.enter_context(process)))
+            except UserError as error:
+                self.reason = str(error)
+                row = not_run_row(model, self.reason)
+                if row not in self.not_run:
+                    warn(self.reason)
+                    self.not_run.append(row)
+        return found
+
+    def check(self, rows: Sequence[Any]) -> None:
+        """Raises UserError, the last file's, where nothing has started."""
+        if not rows:
+            raise UserError(self.reason)
+
+
 def _in_turns(
-    bundle: Bundle,
+    starting: _Starting,
     models: Sequence[ModelFile],
     threads: Sequence[int],
     seconds: float,
     rounds: int,
     meter: Meter | None,
 ) -> list[dict[str, Any]]:
-    with contextlib.ExitStack() as stack:
-        entries = [
-            Entry(model, stack.enter_context(_worker(bundle, model, count))) for count in threads for model in models
-        ]
-        with progress() as bar:
-            task = bar.add_task("bench", total=(rounds + 1) * len(entries), note="")
-            for number in range(rounds + 1):
-                for entry in entries if number % 2 else reversed(entries):  # nobody always follows the same one
-                    times = entry.contestant.run(seconds / rounds, meter, counts=number > 0)
-                    bar.update(task, advance=1, note=f"{entry.model.path} {np.median(times):.2f} ms")
-        return [row_of(entry) for entry in entries]
+    entries = [entry for count in threads for entry in starting.entries(models, count)]
+    starting.check(entries)
+    with progress() as bar:
+        task = bar.add_task("bench", total=(rounds + 1) * len(entries), note="")
+        for number in range(rounds + 1):
+            for entry in entries if number % 2 else reversed(entries):  # nobody always follows the same one
+                times = entry.contestant.run(seconds / rounds, meter, counts=number > 0)
+                bar.update(task, advance=1, note=f"{entry.model.path} {np.median(times):.2f} ms")
+    return [row_of(entry) for entry in entries]
 
 
 def _long(
-    bundle: Bundle, models: Sequence[ModelFile], threads: Sequence[int], seconds: float, meter: Meter | None
+    starting: _Starting, models: Sequence[ModelFile], threads: Sequence[int], seconds: float, meter: Meter | None
 ) -> list[dict[str, Any]]:
     """Each file by itself, `seconds` at one go but for a glance at the clock between pieces."""
     rows = []
     with progress() as bar:
         task = bar.add_task("bench", total=len(models) * len(threads) * PIECES, note="")
-        for count in threads:
+        for count, model in [(count, model) for count in threads for model in models]:
             on = best_cores(count) or ()
-            for model in models:
-                with _worker(bundle, model, count) as contestant:
-                    clocks, before = [], throttled(on)
-                    for _ in range(PIECES):
-                        times = contestant.run(seconds / PIECES, meter)
-                        clocks.append(clock_mhz(on))
-                        bar.update(task, advance=1, note=f"{model.path} {np.median(times):.2f} ms")
-                    after = throttled(on)
-                    events = None if before is None or after is None else after - before
-                    found = sustained_row(contestant.rounds, clocks, events)
-                    rows.append(row_of(Entry(model, contestant)) | {"sustained": found})
+            for entry in starting.entries([model], count):
+                clocks, before = [], throttled(on)
+                for _ in range(PIECES):
+                    times = entry.contestant.run(seconds / PIECES, meter)
+                    clocks.append(clock_mhz(on))
+                    bar.update(task, advance=1, note=f"{model.path} {np.median(times):.2f} ms")
+                after = throttled(on)
+                events = None if before is None or after is None else after - before
+                rows.append(row_of(entry) | {"sustained": sustained_row(entry.contestant.rounds, clocks, events)})
+            starting.close()
+    starting.check(rows)
     return rows
-
-
-def _worker(bundle: Bundle, model: ModelFile, threads: int) -> contextlib.AbstractContextManager[Contestant]:
-    command = worker_command(model.runtime, bundle.path / model.path, bundle.spec.resolution, threads)
-    return started(model.path, command, threads, worker_environment())
 
 
 def row_of(entry: Entry) -> dict[str, Any]:

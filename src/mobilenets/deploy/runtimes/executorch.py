@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import UserError
 from . import FLOAT32, INT8, Runtime, in_batches, one_line, require
+from .executorch_ran import ran
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -202,4 +203,5 @@ EXECUTORCH = Runtime(
     write=write,
     open=ExecutorchSession,
     examples=examples,
+    ran=ran,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import Ran
@@ -11,6 +12,13 @@ from . import Ran
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV")
 NAMES = {"int8": "int8", "uint8": "int8"}
 TAKEN = "DELEGATE"
+
+
+def ran(path: Path, threads: int) -> Ran:
+    """Opens the file as it is opened to be run."""
+    from .litert import LitertSession
+
+    return told(LitertSession(path, threads).interpreter)
 
 
 def told(interpreter: Any) -> Ran:

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import UserError
 from . import FLOAT16, FLOAT32, Runtime, in_batches, require
 from .ncnn_files import Layer, read_bin, read_param, written
+from .ncnn_ran import ran
 
 if TYPE_CHECKING:
     from ..wrap import Shipped
@@ -184,4 +185,5 @@ NCNN = Runtime(
     examples=examples,
     calibrated=(),
     stored=stored,
+    ran=ran,
 )

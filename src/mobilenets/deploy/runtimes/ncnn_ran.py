@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from . import Ran
 
 PRODUCTS = ("Convolution", "ConvolutionDepthWise", "InnerProduct", "Gemm", "MatMul", "MultiHeadAttention")
 MOVED = ("Input", "Split", "Noop")  # no work
+
+
+def ran(path: Path, threads: int) -> Ran:
+    """Opens the file as it is opened to be run."""
+    from .ncnn import NcnnSession
+
+    return told(NcnnSession(path, threads).net)
 
 
 def told(net: Any) -> Ran:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from . import Ran
@@ -10,6 +11,13 @@ from . import Ran
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul", "GroupConvolution")
 MOVED = ("Input", "Output", "Const", "Reshape")  # no work
 NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "int8", "i8": "int8"}
+
+
+def ran(path: Path, threads: int) -> Ran:
+    """Opens the file as it is opened to be run."""
+    from .openvino import OpenVinoSession
+
+    return told(OpenVinoSession(path, threads).request.get_compiled_model())
 
 
 def told(compiled: Any) -> Ran:
