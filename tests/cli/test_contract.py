@@ -291,6 +291,13 @@ def test_predict_says_which_picture_it_could_not_read(ask: Ask, tmp_path: Path, 
     assert bad["error"]
 
 
+def test_explain(ask: Ask, pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    picture = next((pictures / "cold").iterdir())
+    document = ask("explain", bundle, picture, "--class", "warm", "--out", tmp_path / "map.svg")
+    assert document["class"] == "warm"
+    assert Path(document["picture"]).stat().st_size > 1000
+
+
 def test_export(ask: Ask, run: Path, tmp_path: Path) -> None:
     document = ask("export", run, "--to", "onnx", "--out", tmp_path / "bundle")
     (row,) = document["files"]

@@ -101,3 +101,33 @@ def test_a_network_that_is_never_right_has_no_threshold() -> None:
     assert chosen_threshold(found["thresholds"], 0.95) is None
     assert found["temperature"] > 1
     assert answered(np.array([0.5]), np.array([False]), 0.9) == {"coverage": 0.0, "accuracy": None, "kept": None}
+
+
+def test_an_overconfident_network_is_cooled_and_refuses_what_shows_no_feature() -> None:
+    """Each class has a feature of its own, which the network takes four times too seriously; noise has none."""
+    rng = np.random.default_rng(0)
+
+    def features(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = rng.integers(0, 5, count)
+        found = rng.normal(0, 1, (count, 5))
+        found[np.arange(count), labels] += 3
+        return found, labels
+
+    def network(found: np.ndarray) -> np.ndarray:
+        return 4 * 3 * found
+
+    selected, labels = features(300)
+    fitted = fit_decision(network(selected), labels)
+    row = chosen_threshold(fitted["thresholds"], 0.95)
+    assert row is not None
+    assert 2.5 < fitted["temperature"] < 6
+    reported, truth = features(2000)
+    report = calibration_report(network(reported), truth, fitted["temperature"], row["threshold"])
+    assert report["calibration_error"] < 0.6 * report["calibration_error_before"]
+    assert report["answered"]["kept"] > 0.93
+    assert report["answered"]["accuracy"] > np.mean(network(reported).argmax(axis=1) == truth)
+    noise, none = rng.normal(0, 0.5, (2000, 5)), np.zeros(2000, int)
+    scores, _ = confidences(network(noise), none, fitted["temperature"])
+    uncooled, _ = confidences(network(noise), none, None)
+    assert np.mean(scores < row["threshold"]) > 0.6
+    assert np.mean(uncooled < row["threshold"]) < 0.3  # the same threshold without the temperature
