@@ -37,8 +37,25 @@ class Shipped(nn.Module):
         self.scale = _fold_scale_(self.network, torch.tensor(spec.preprocessing.std, dtype=torch.float64))
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image.permute(0, 3, 1, 2).float() - self.mean  # (N, R, R, 3) -> (N, 3, R, R)
+        return self.planar(image.permute(0, 3, 1, 2).float())  # (N, R, R, 3) -> (N, 3, R, R)
+
+    def planar(self, image: Tensor) -> Tensor:
+        """float32 RGB (N, 3, R, R), 0 to 255 -> logits: for runtimes that turn pictures into that themselves."""
+        x = image - self.mean
         return self.network(x if self.scale is None else x * self.scale)
+
+
+class Planar(nn.Module):
+    """`Shipped.planar` as a module for tracing; every tensor contiguous, as converters want them."""
+
+    def __init__(self, shipped: Shipped) -> None:
+        super().__init__()
+        self.shipped = copy.deepcopy(shipped).eval()
+        for tensor in (*self.shipped.parameters(), *self.shipped.buffers()):
+            tensor.data = tensor.data.contiguous()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.shipped.planar(image)
 
 
 def fold_(network: nn.Module) -> nn.Module:

@@ -23,7 +23,7 @@ _SAID_OF_NODES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn
 def write(
     module: Shippable, folder: Path, precision: str, properties: Mapping[str, str]
 ) -> tuple[Path, dict[str, Any]]:
-    """Writes `folder`/model.pt2: dynamic batch, nothing pickled, the same bytes each time. Returns its path and facts."""
+    """Writes `folder`/model.pt2: dynamic batch, nothing pickled, the same bytes each time. Returns it and its facts."""
     import torch
 
     size = module.spec.resolution
