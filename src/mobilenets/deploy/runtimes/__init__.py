@@ -90,6 +90,7 @@ AUTO = "auto"  # in place of a runtime's name: whichever is fastest here
 RUNTIMES = {  # name of the file in this package, and of the Runtime in it
     "onnx": "ONNX",
     "litert": "LITERT",
+    "coreml": "COREML",
     "ncnn": "NCNN",
     "torch": "TORCH",
     "web": "WEB",
