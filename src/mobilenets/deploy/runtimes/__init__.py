@@ -59,8 +59,8 @@ class Runtime:
     the file, when the file is broken or does not keep the Bundle's input and output contract.
     `examples(manifest, path)` are complete programs that predict with the file: name -> source; example_NAME.py, where
     there is one, needs neither torch nor this package.
-    `extra` installs what is needed (empty: nothing beyond this package), `packages` are the distributions whose versions
-    a bundle records, `runs_with` the modules that running a file imports.
+    `extra` installs what is needed (empty: this package has it), `packages` are the distributions whose versions a
+    bundle records, `runs_with` the modules that running a file imports.
     `precisions`, the first where nobody asks; of those in `calibrated` the file is made from the network that was
     quantised with calibration images, of the others from the float one.
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
