@@ -146,8 +146,8 @@ def load(reference: str | os.PathLike[str], *, random: bool = False) -> Loaded:
 
 
 def from_bundle(bundle: Bundle, model: ModelFile | None = None, *, reference: str | None = None) -> Loaded:
-    """The network of an opened Bundle; `logits` runs `model`, the bundle's first file where None."""
-    chosen = bundle.models[0] if model is None else model
+    """The network of an opened Bundle; `logits` runs `model`, where None the bundle's first file that runs here."""
+    chosen = first_that_runs(bundle) if model is None else model
     spec = bundle.spec
     what = f"{chosen.runtime} {chosen.precision} of a bundle, {_describe(spec)}"
     return Loaded(
@@ -161,6 +161,11 @@ def from_bundle(bundle: Bundle, model: ModelFile | None = None, *, reference: st
         make_session=lambda threads: runtime(chosen.runtime).open(bundle.path / chosen.path, threads),
         decision=bundle.manifest["decision"],
     )
+
+
+def first_that_runs(bundle: Bundle) -> ModelFile:
+    """The first file whose runtime runs on this machine; where there is none the first, and opening it says why."""
+    return next((model for model in bundle.models if runtime(model.runtime).elsewhere() is None), bundle.models[0])
 
 
 def bundle_network(bundle: Bundle) -> Network:
@@ -179,9 +184,12 @@ def _folder(name: str, path: Path) -> Loaded:
     from ..training.run import is_run
 
     if (path / MANIFEST).is_file():
-        return from_bundle(open_bundle(path), reference=name)
+        return _bundle(name, open_bundle(path))
     if is_run(path):
         return _run(name, path)
+    for folder in path.absolute().parents:
+        if is_bundle(folder):  # a model that is a folder
+            return _bundle_file(name, path.absolute().relative_to(folder).as_posix(), folder)
     inside = [entry.name for entry in sorted(path.iterdir()) if entry.is_dir() and (is_bundle(entry) or is_run(entry))]
     hint = f"; is {str(path / inside[0])!r} meant?" if inside else ""
     from ..weights.formats import is_weights
@@ -189,6 +197,13 @@ def _folder(name: str, path: Path) -> Loaded:
     if not inside and is_weights(path):
         return _weights(name, path)
     raise UserError(f"{name}: a folder, but neither a run (spec.json, recipe.json) nor a bundle ({MANIFEST}){hint}")
+
+
+def _bundle(name: str, bundle: Bundle) -> Loaded:
+    """The whole bundle: its first file that runs here; what is passed over is said."""
+    for model in bundle.models[: bundle.models.index(first_that_runs(bundle))]:
+        say(f"{bundle.path / model.path}: not run here: {runtime(model.runtime).elsewhere()}")
+    return from_bundle(bundle, reference=name)
 
 
 def _file(name: str, path: Path) -> Loaded:

@@ -92,6 +92,7 @@ RUNTIMES = {  # name of the file in this package, and of the Runtime in it
     "openvino": "OPENVINO",
     "litert": "LITERT",
     "executorch": "EXECUTORCH",
+    "coreml": "COREML",
     "ncnn": "NCNN",
     "torch": "TORCH",
     "web": "WEB",
