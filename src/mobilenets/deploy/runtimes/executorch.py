@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT32, INT8, Runtime, in_batches, one_line, require
-from .executorch_ran import ran
+from . import FLOAT32, INT8, Ran, Runtime, in_batches, one_line, require
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -184,6 +183,27 @@ def _quiet() -> Iterator[Any]:
             os.close(aside)
 
 
+def stored(path: Path) -> dict[str, int]:
+    """How many weights the file holds, by type. Raises UserError for one that is not whole."""
+    from .executorch_weights import weights
+
+    try:
+        return weights(_whole(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not a program for XNNPACK ({error})") from None
+
+
+def ran(path: Path, threads: int) -> Ran:
+    """What runs, from the trace of one run. Raises UserError where the file cannot be opened."""
+    from .executorch_ran import ran as traced
+
+    session = ExecutorchSession(path, threads)
+    sizes = session.method.method_meta().input_tensor_meta(0).sizes()
+    with _quiet():
+        (devtools,) = require(EXTRA, "executorch.devtools")
+        return traced(session.lib, devtools, session.data, (session.torch.zeros(sizes, dtype=session.torch.uint8),))
+
+
 def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
     """The sources of programs that predict with the file at `path`, relative to the bundle: Python and C++."""
     from .executorch_example import cpp_example, example_in_python
@@ -203,5 +223,6 @@ EXECUTORCH = Runtime(
     write=write,
     open=ExecutorchSession,
     examples=examples,
+    stored=stored,
     ran=ran,
 )

@@ -1,35 +1,46 @@
-"""What ExecuTorch runs of a file: what was delegated when it was written, and what runs in single kernels."""
+"""What ExecuTorch made of a file: the trace of a run, in which XNNPACK names each operator and its type."""
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from . import Ran, require
+from . import Ran
+
+_PRODUCT = re.compile(r"Convolution|Fully Connected|Batch Matrix Multiply|Deconvolution")
+_PRECISIONS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "QS8": "int8", "QC8": "int8", "QU8": "uint8"}
 
 
-def ran(path: Path, threads: int) -> Ran:
-    """What the file's program says; a delegate does not say in which types it computes."""
-    (serialize,) = require("executorch", "executorch.exir._serialize._program")
-    loaded = serialize.deserialize_pte_binary(path.read_bytes())
-    return told(getattr(loaded, "program", loaded))
+def ran(lib: Any, devtools: Any, data: bytes, inputs: tuple[Any, ...]) -> Ran:
+    """Loads the program anew with tracing, runs it once on `inputs` and reads the trace."""
+    program = lib._load_program_from_buffer(data, enable_etdump=True)
+    program.load_method("forward")(inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.etdp"
+        program.write_etdump_result_to_file(str(trace), str(Path(folder) / "buffers.bin"))
+        blocks = devtools.Inspector(etdump_path=str(trace)).event_blocks
+    events = [event for block in blocks if block.name == "Execute" for event in block.events]
+    return of_names([event.name for event in events if event.is_delegated_op], [event.name for event in events])
 
 
-def told(program: Any) -> Ran:
-    """What a program's first method runs: calls of each delegate, and of each kernel."""
-    (plan, *_) = program.execution_plan
-    kernels: Counter[str] = Counter()
-    delegates: Counter[str] = Counter()
-    for instruction in (each.instr_args for chain in plan.chains for each in chain.instructions):
-        if hasattr(instruction, "delegate_index"):
-            delegates[plan.delegates[instruction.delegate_index].id] += 1
-        elif hasattr(instruction, "op_index"):
-            kernels[plan.operators[instruction.op_index].name.rpartition("::")[2]] += 1
+def of_names(delegated: list[str], names: list[str]) -> Ran:
+    """The answer from the names of XNNPACK's operators and of all events."""
+    kinds = [re.sub(r" #\d+$", "", name) for name in delegated]
+    others = Counter(name.removeprefix("native_call_") for name in names if name.startswith("native_call_"))
+    precisions: Counter[str] = Counter()
+    for kind in kinds:
+        if _PRODUCT.match(kind):
+            types = [word for word in re.findall(r"\w+", kind) if word in _PRECISIONS]
+            precisions[_PRECISIONS[types[-1]] if types else "unknown"] += 1
     notes = []
-    if delegates and kernels:
-        left = ", ".join(f"{count} {name}" for name, count in kernels.most_common())
-        notes.append(f"{sum(delegates.values())} parts by {' and '.join(delegates)}; between them run {left}")
-    if not delegates:
-        notes.append("nothing is delegated: every operator runs in a portable kernel")
-    return {"operators": dict((delegates + kernels).most_common()), "precisions": {}, "notes": notes}
+    if others:
+        listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
+        notes.append(f"not taken by XNNPACK: {listed}")
+    return {
+        "operators": dict(sorted((Counter(kinds) + others).items())),
+        "precisions": dict(precisions),
+        "notes": notes,
+    }
