@@ -29,7 +29,7 @@ GATES = {
     "bfloat16": Gate(agreement=0.99, max_relative_error=2e-2, stored=0.0),  # a way of computing, not of storing
     "int8": Gate(agreement=0.95, max_relative_error=None, max_drop=0.01),
 }
-GOLDEN = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "int8": 0.15}
+GOLDEN = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "int8": 0.5}
 """Largest error on the golden images over the largest logit: beyond it is a wrong file, not rounding.
 
 Three images say nothing of what quantisation costs, so an int8 file is held to the quantised network as torch computes

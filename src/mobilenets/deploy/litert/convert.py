@@ -123,7 +123,7 @@ def _value(graph_module: Any, argument: Any) -> Any:
     """An argument of a node, a constant's tensor where it names one."""
     from torch.fx import Node
 
-    return attrgetter(argument.target)(graph_module) if isinstance(argument, Node) else argument
+    return attrgetter(str(argument.target))(graph_module) if isinstance(argument, Node) else argument
 
 
 def _decomposed() -> Any:
