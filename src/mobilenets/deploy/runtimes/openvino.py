@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import UserError
 from . import BFLOAT16, FLOAT16, FLOAT32, INT8, Runtime, one_line, require
 from .onnx import onnx_model
+from .openvino_ran import ran
 from .qdq import for_openvino_
 
 if TYPE_CHECKING:
@@ -156,4 +157,5 @@ OPENVINO = Runtime(
     open=OpenVinoSession,
     examples=examples,
     stored=stored,
+    ran=ran,
 )
