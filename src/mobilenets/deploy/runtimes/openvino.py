@@ -52,7 +52,7 @@ def write(
 
 def _describe_(model: Any, precision: str, properties: Mapping[str, str]) -> None:
     """Puts into the file what it is: our properties, and labels in the form that OpenVINO's Model API reads."""
-    for key, value in sorted((properties | {"precision": precision}).items()):
+    for key, value in sorted({**properties, "precision": precision}.items()):
         model.set_rt_info(value, [SECTION, key])
     if "labels" in properties:
         labels = " ".join(label.replace(" ", "_") for label in json.loads(properties["labels"]))
