@@ -29,7 +29,7 @@ def for_openvino_(model: Any) -> None:
     graph = Graph(model.graph)
     graph.simplify()
     graph.join_activations()
-    graph.seven_bits()
+    graph.bounded_pairs()
     graph.write()
 
 
@@ -196,21 +196,37 @@ class Graph:
             self.constants[new] = (self.constants[name].astype(np.int16) + 128).astype(np.uint8)
         self._index()
 
-    def seven_bits(self) -> None:
-        """Weights in -64..64, twice the scale: two products with uint8 then fit into 16 bits.
+    def bounded_pairs(self) -> None:
+        """Weights so small that two neighbours' products with uint8 fit into 16 bits; the scale grows by as much.
 
-        x86 without VNNI adds them so, and would saturate: the answers would depend on the CPU.
+        x86 without VNNI adds the products of two neighbouring input channels so, and would saturate: the answers would
+        depend on the CPU. Channel by channel, no more than needed; depthwise weights have no neighbours.
         """
-        halved: dict[str, str] = {}
+        done: set[str] = set()
         for node in self.nodes:
             weight, scale = node.input[0], node.input[1] if len(node.input) > 1 else ""
-            if node.op_type == DEQUANTIZE and weight in self.constants and self.constants[weight].dtype == np.int8:
-                if weight not in halved:
-                    halved[weight] = f"{weight}_halved"
-                    self.constants[halved[weight]] = np.rint(self.constants[weight] / 2).astype(np.int8)
-                    self.constants[f"{weight}_scale"] = self.constants[scale] * np.float32(2)
-                node.input[0], node.input[1] = halved[weight], f"{weight}_scale"
+            if node.op_type != DEQUANTIZE or weight not in self.constants or self.constants[weight].ndim < 2:
+                continue
+            if weight not in done:
+                done.add(weight)
+                values = self.constants[weight].astype(np.float64)
+                factor = _excess(values)
+                self.constants[weight] = np.rint(values / factor).astype(np.int8)
+                self.constants[f"{weight}_scale"] = (self.constants[scale] * factor.reshape(-1)).astype(np.float32)
+            node.input[1] = f"{weight}_scale"
         self._index()
 
     def _equal(self, one: str, other: str) -> bool:
         return one == other or bool(np.array_equal(self.constants[one], self.constants[other]))
+
+
+def _excess(values: np.ndarray) -> np.ndarray:
+    """By how much the weights (O, I, ...) of each output channel are too large, at least 1: (O, 1, ...)."""
+    limit = (2**15 - 1) // 255 - 1  # one less, for the rounding of both
+    one, other = values[:, 0::2], values[:, 1::2]
+    pairs = one[:, : other.shape[1]]
+    up = np.maximum(pairs, 0) + np.maximum(other, 0)
+    down = np.maximum(-pairs, 0) + np.maximum(-other, 0)
+    axes = tuple(range(1, values.ndim))
+    largest = np.maximum(up, down).max(axis=axes, keepdims=True, initial=0)
+    return np.maximum(largest / limit, 1.0)
