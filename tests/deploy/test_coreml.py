@@ -12,6 +12,7 @@ from lively import lively, pictures, shortened
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.arch.spec import Spec
+from mobilenets.deploy.bench import bench
 from mobilenets.deploy.evaluate import evaluate
 from mobilenets.deploy.export import export
 from mobilenets.deploy.load import TorchSession, load
@@ -159,6 +160,16 @@ def test_the_package_itself_says_why_not(packages: Path, colours: Path, tmp_path
             ask()
     with pytest.raises(UserError, match=r"no model file; this bundle has coreml/float16/model\.mlpackage, "):
         predict(packages / "golden", [packages / "golden/0.png"])
+
+
+@pytest.mark.usefixtures("away")
+def test_bench_measures_the_others(packages: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(packages, tmp_path / "bundle")
+    found = bench(bundle, seconds=0.02, rounds=1)
+    assert [row["path"] for row in found["files"]] == ["torch/float32/model.pt2"]
+    assert [row["reason"] for row in found["not_run"]] == ["Core ML runs on Apple's systems alone"] * 2
+    with pytest.raises(UserError, match=r"none of the files runs here: coreml/int8/model\.mlpackage: Core ML runs on"):
+        bench(bundle / PACKAGE.format("int8"))
 
 
 @pytest.mark.usefixtures("away")

@@ -84,17 +84,17 @@ def bench(
 def models_of(reference: str | os.PathLike[str]) -> tuple[Bundle, list[ModelFile]]:
     """The bundle, and its files or the one that is meant. Raises UserError where there is none."""
     path = Path(reference)
-    if path.is_dir():
+    around = [folder for folder in path.absolute().parents if is_bundle(folder)]
+    if path.is_dir() and not around:
         opened = open_bundle(path)
         return opened, list(opened.models)
     if not path.exists():
         raise UserError(f"{path}: no such bundle")
-    for folder in path.absolute().parents:
-        if is_bundle(folder):
-            opened = open_bundle(folder)
-            inside = path.absolute().relative_to(folder).as_posix()
-            return opened, [model for model in opened.models if model.path == inside] or list(opened.models)
-    raise UserError(f"{path}: no bundle, and no file of one")
+    if not around:
+        raise UserError(f"{path}: no bundle, and no file of one")
+    opened = open_bundle(around[0])
+    inside = path.absolute().relative_to(around[0]).as_posix()  # a model may be a folder, too
+    return opened, [model for model in opened.models if model.path == inside] or list(opened.models)
 
 
 def check(threads: Sequence[int], seconds: float, rounds: int, most_threads: int | None = None) -> None:
@@ -137,10 +137,11 @@ def why_not(name: str) -> str | None:
     if name == BROWSERS:
         return "it runs in a browser, where its page shows the time of each frame"
     chosen = runtime(name)
-    for module in chosen.runs_with:
+    reason = chosen.elsewhere()
+    for module in () if reason else chosen.runs_with:
         if find_spec(module.partition(".")[0]) is None:
             return f'{module} is not installed; run: pip install "mobilenets[{chosen.extra}]"'
-    return chosen.elsewhere()
+    return reason
 
 
 class _Starting(contextlib.ExitStack):

@@ -79,8 +79,9 @@ def export(
 def say_files(target: Path, files: Sequence[dict[str, Any]]) -> None:
     """One line for each file: where it lies, its size, how near it comes to the network."""
     for row in files:
-        error = "not run here" if row["max_abs_error"] is None else f"largest error {row['max_abs_error']:.2g}"
-        say(f"{target / row['path']}: {row['size_mb']:.2f} MB, {error} on {COUNT} golden images")
+        largest = row["max_abs_error"]
+        found = "not run here" if largest is None else f"largest error {largest:.2g} on {COUNT} golden images"
+        say(f"{target / row['path']}: {row['size_mb']:.2f} MB, {found}")
 
 
 def write_bundle(

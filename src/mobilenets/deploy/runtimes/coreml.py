@@ -247,9 +247,8 @@ def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
     from .coreml_example import swift_example
 
     labels = [row["name"] for row in manifest["labels"]]
-    temperature = manifest["decision"]["temperature"]
     preprocessing = Spec.from_json(manifest["spec"]).preprocessing
-    return {"examples/coreml/Classifier.swift": swift_example(preprocessing, path, labels, temperature)}
+    return {"examples/coreml/Classifier.swift": swift_example(preprocessing, path, labels, manifest["decision"])}
 
 
 COREML = Runtime(

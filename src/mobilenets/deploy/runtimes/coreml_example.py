@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...arch.spec import Preprocessing
 from ...data.preprocess import resized_sides
 
@@ -24,6 +27,7 @@ public final class Classifier {{
     ]
     static let side = {size}
     static let temperature: Float = {temperature}  // scores are softmax(logits / temperature)
+    static let threshold: Float = {threshold}  // below it the answer is "unknown"
 
     private let model: MLModel
 
@@ -31,7 +35,7 @@ public final class Classifier {{
         model = try MLModel(contentsOf: try MLModel.compileModel(at: package))
     }}
 
-    /// The likeliest classes with their scores, the likeliest first.
+    /// The likeliest classes with their scores, the likeliest first; before them "unknown" where none is likely enough.
     public func predict(picture url: URL, top: Int = 5) throws -> [(label: String, score: Float)] {{
         let picture = Self.fit(try Picture(contentsOf: url))
         let image = MLFeatureValue(pixelBuffer: try picture.buffer())
@@ -40,8 +44,9 @@ public final class Classifier {{
         let values = (0..<logits.count).map {{ logits[$0].floatValue / Self.temperature }}
         let powers = values.map {{ exp($0 - values.max()!) }}
         let sum = powers.reduce(0, +)
-        return zip(Self.labels, powers).map {{ (label: $0, score: $1 / sum) }}
-            .sorted {{ $0.score > $1.score }}.prefix(top).map {{ $0 }}
+        let answers = zip(Self.labels, powers).map {{ (label: $0, score: $1 / sum) }}.sorted {{ $0.score > $1.score }}
+        let unknown = answers[0].score < Self.threshold ? [(label: "unknown", score: answers[0].score)] : []
+        return unknown + answers.prefix(top)
     }}
 
     /// The picture as the network takes it; the numbers are those of bundle.json.
@@ -218,8 +223,8 @@ _CENTRAL = """\
         return middle.resized(width: side, height: side)"""
 
 
-def swift_example(preprocessing: Preprocessing, path: str, labels: list[str], temperature: float | None) -> str:
-    """The source of Classifier.swift: decoding, resizing, the model, scores."""
+def swift_example(preprocessing: Preprocessing, path: str, labels: list[str], decision: Mapping[str, Any]) -> str:
+    """The source of Classifier.swift: decoding, resizing, the model, scores; `decision` is that of bundle.json."""
     size = preprocessing.resolution
     short = min(resized_sides(size, size, preprocessing))
     resize = _AREA_LINEAR
@@ -231,7 +236,8 @@ def swift_example(preprocessing: Preprocessing, path: str, labels: list[str], te
         path=path,
         labels=",\n        ".join(map(quoted, labels)),
         size=size,
-        temperature=repr(float(temperature or 1.0)),
+        temperature=repr(float(decision["temperature"] or 1.0)),
+        threshold=repr(float(decision["threshold"] or 0.0)),
         fit=fit.format(short=short, fraction=preprocessing.crop_fraction),
         resize=resize,
     )

@@ -155,7 +155,7 @@ def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
         path,
         numbers,
         labels=[row["name"] for row in manifest["labels"]],
-        temperature=manifest["decision"]["temperature"],
+        decision=manifest["decision"],
         exact=bool(exact),
     )
     return {name: source, "examples/ncnn/main.cpp": program}

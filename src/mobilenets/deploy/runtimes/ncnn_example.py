@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...arch.spec import Preprocessing
 from ...data.preprocess import resized_sides
 
@@ -25,7 +28,8 @@ static const char *const LABELS[] = {{
     {labels},
 }};
 static const int SIZE = {size};            // pixels, of a side
-static const float TEMPERATURE = {temperature}f;  // softmax(logits / TEMPERATURE)
+static const float TEMPERATURE = {temperature}f;  // scores are softmax(logits / TEMPERATURE)
+static const float THRESHOLD = {threshold}f;    // below it the answer is "unknown"
 
 {fit}
 
@@ -60,6 +64,8 @@ int main(int argc, char **argv) {{
         std::vector<int> order(logits.w);
         std::iota(order.begin(), order.end(), 0);
         std::stable_sort(order.begin(), order.end(), [&](int a, int b) {{ return scores[a] > scores[b]; }});
+        const float best = scores[order[0]] / sum;
+        if (best < THRESHOLD) std::printf("%s\\tunknown\\t%.4f\\n", argv[i], best);
         for (size_t k = 0; k < order.size() && k < 5; ++k)
             std::printf("%s\\t%s\\t%.4f\\n", argv[i], LABELS[order[k]], scores[order[k]] / sum);
     }}
@@ -120,10 +126,10 @@ def cpp_example(
     numbers: str,
     *,
     labels: list[str],
-    temperature: float | None,
+    decision: Mapping[str, Any],
     exact: bool,
 ) -> str:
-    """The source of main.cpp. `exact` keeps ncnn from computing float32 weights in float16."""
+    """The source of main.cpp; `decision` as in bundle.json; `exact`: ncnn must not compute float32 weights in float16."""
     size = preprocessing.resolution
     short = min(resized_sides(size, size, preprocessing))
     fits = {"shortest": _SHORTEST, "squash": _SQUASH, "central": _CENTRAL}
@@ -136,7 +142,8 @@ def cpp_example(
         and_resizing=" and resizing" if resize else "",
         labels=",\n    ".join(map(quoted, labels)),
         size=size,
-        temperature=repr(float(temperature or 1.0)),
+        temperature=repr(float(decision["temperature"] or 1.0)),
+        threshold=repr(float(decision["threshold"] or 0.0)),
         fit=resize + fit.format(**names),
         exact=_EXACT if exact else "",
         param=param,
