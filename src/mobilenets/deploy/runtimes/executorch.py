@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,20 +160,21 @@ def _quiet() -> Iterator[Any]:
     handler, which is taken away again.
     """
     root = logging.getLogger()
-    handlers, disabled = root.handlers[:], logging.root.manager.disable
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as said:
+    handlers, disabled = root.handlers[:], root.manager.disable
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
 
         def last() -> str:
+            said.flush()
             said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
+            lines = said.read().strip().splitlines()
             return one_line(Exception(lines[-1])) if lines else ""
 
+        sys.stderr.flush()
         aside = os.dup(2)
         os.dup2(said.fileno(), 2)
         logging.disable(logging.ERROR)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), redirect_stderr(said):  # the bindings write to sys.stderr
                 warnings.simplefilter("ignore")
                 yield last
         finally:
