@@ -65,31 +65,8 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if fetched() is None:
         pytest.skip("onnxruntime-web cannot be had here: neither the cache nor a registry gives it")
     folder = tmp_path_factory.mktemp("page") / "bundle"
-    export(run, folder, to=("web",))
-    _add_int8(folder)
+    export(run, folder, to=("web",), precisions=("float32", "int8"))
     return folder
-
-
-def _add_int8(bundle: Path) -> None:
-    """Puts an int8 file into the page, as onnxruntime's own tool makes it."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-
-    class Golden(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = [{"image": decode_image(path.read_bytes())[None]} for path in bundle.glob("golden/*.png")]
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return self.left.pop() if self.left else None
-
-    path = bundle / "web/int8/model.onnx"
-    path.parent.mkdir()
-    quantize_static(
-        bundle / "web/float32/model.onnx", path, Golden(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"]
-    )
-    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-    row = {"precision": "int8", "path": "web/int8/model.onnx", "size_bytes": path.stat().st_size}
-    shutil.rmtree(bundle / "web/runtime")
-    write_page(bundle / "web", manifest | {"models": [*manifest["models"], row]})
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ function overlaps(input, output, scale) {
     for (let pixel = first; pixel < last; pixel++) add(i, pixel, Math.fround(1 / width));
     if (end - last > 1e-3) add(i, last, Math.fround(Math.min(end - last, 1, width) / width));
   }
-  return { to, from, weight };
+  return { to: Int32Array.from(to), from: Int32Array.from(from), weight: Float32Array.from(weight) };
 }
 
 /** OpenCV's INTER_LINEAR in its fixed-point numbers: both sides grow or stay. */
