@@ -94,7 +94,7 @@ function stopCamera() {
 function show(shown) {
   for (const one of [photo, video]) one.hidden = one !== shown;
   find("empty").hidden = shown !== null;
-  if (shown === null) find("frame").hidden = true;
+  if (shown === null) find("shade").hidden = true;
 }
 
 async function choosePrecision(name) {
@@ -137,6 +137,8 @@ async function begin() {
   precision = page.models[0].precision;
   view.showPrecisions(page.models, precision, choosePrecision);
   view.showDevice(await model(precision));
+  const blank = { data: new Uint8Array(640 * 480 * 3), width: 640, height: 480 };
+  for (let run = 0; run < 3; run++) prepare(blank, page.preprocessing); // the first runs of a script are slow
   for (const name of ["camera", "choose"]) find(name).disabled = false;
   view.showWaiting("Ready");
   document.documentElement.dataset.ready = "true";

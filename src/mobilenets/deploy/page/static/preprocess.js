@@ -106,16 +106,7 @@ function areaOfParts({ data, width: w, height: h }, width, height, across, down)
   const line = new Float32Array(width * 3);
   const sum = new Float32Array(width * 3);
   for (let r = 0; r < rows.to.length; r++) {
-    line.fill(0);
-    const start = rows.from[r] * w * 3;
-    for (let k = 0; k < columns.to.length; k++) {
-      const i = start + columns.from[k] * 3;
-      const o = columns.to[k] * 3;
-      const weight = columns.weight[k];
-      line[o] += data[i] * weight;
-      line[o + 1] += data[i + 1] * weight;
-      line[o + 2] += data[i + 2] * weight;
-    }
+    if (r === 0 || rows.from[r] !== rows.from[r - 1]) averageRow(data, rows.from[r] * w * 3, columns, line);
     const weight = rows.weight[r];
     const begins = r === 0 || rows.to[r] !== rows.to[r - 1];
     for (let o = 0; o < sum.length; o++) sum[o] = begins ? weight * line[o] : sum[o] + weight * line[o];
@@ -125,6 +116,25 @@ function areaOfParts({ data, width: w, height: h }, width, height, across, down)
     }
   }
   return { data: out, width, height };
+}
+
+/** Fills `line` with the averages along one row of the input, which begins at data[start]. */
+function averageRow(data, start, { to, from, weight }, line) {
+  for (let k = 0; k < to.length; ) {
+    const x = to[k];
+    let red = 0;
+    let green = 0;
+    let blue = 0;
+    for (; k < to.length && to[k] === x; k++) {
+      const i = start + from[k] * 3;
+      red = Math.fround(red + data[i] * weight[k]);
+      green = Math.fround(green + data[i + 1] * weight[k]);
+      blue = Math.fround(blue + data[i + 2] * weight[k]);
+    }
+    line[x * 3] = red;
+    line[x * 3 + 1] = green;
+    line[x * 3 + 2] = blue;
+  }
 }
 
 /** Which input pixels each output pixel covers and by how much: parallel lists, in order of the output. */
@@ -143,7 +153,7 @@ function overlaps(input, output, scale) {
     for (let pixel = first; pixel < last; pixel++) add(i, pixel, Math.fround(1 / width));
     if (end - last > 1e-3) add(i, last, Math.fround(Math.min(end - last, 1, width) / width));
   }
-  return { to, from, weight };
+  return { to: Int32Array.from(to), from: Int32Array.from(from), weight: Float32Array.from(weight) };
 }
 
 /** OpenCV's INTER_LINEAR in its fixed-point numbers: both sides grow or stay. */

@@ -52,15 +52,21 @@ export function showDevice({ device, threads }) {
 export function placeFrame(width, height, contract) {
   const stage = find("stage");
   const scale = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+  const left = (stage.clientWidth - width * scale) / 2;
+  const top = (stage.clientHeight - height * scale) / 2;
   const part = seen(width, height, contract);
-  const left = (stage.clientWidth - width * scale) / 2 + part.left * scale;
-  const top = (stage.clientHeight - height * scale) / 2 + part.top * scale;
-  const frame = find("frame");
-  frame.hidden = false;
-  frame.classList.toggle("whole", part.width === width && part.height === height);
-  for (const [name, value] of Object.entries({ left, top, width: part.width * scale, height: part.height * scale })) {
-    frame.style[name] = `${value}px`;
-  }
+  find("shade").hidden = part.width === width && part.height === height;
+  place(find("shade"), { left, top, width: width * scale, height: height * scale });
+  place(find("frame"), {
+    left: part.left * scale,
+    top: part.top * scale,
+    width: part.width * scale,
+    height: part.height * scale,
+  });
+}
+
+function place(element, box) {
+  for (const [name, value] of Object.entries(box)) element.style[name] = `${value}px`;
 }
 
 /** A switch between the precisions; `onChange(precision)` when another is chosen. */
@@ -107,7 +113,7 @@ function showTime(ms, live, note) {
   times = live ? [...times.slice(1 - TIMES), ms] : [ms];
   const median = (key) => times.map((time) => time[key]).sort((a, b) => a - b)[times.length >> 1];
   const whole = median("resize") + median("network");
-  find("time").textContent = `${whole.toFixed(1)} ms per frame: ${median("network").toFixed(1)} the network, ${median("resize").toFixed(1)} the resize.${note}`;
+  find("time").textContent = `${whole.toFixed(1)} ms per frame (network ${median("network").toFixed(1)}, resize ${median("resize").toFixed(1)}).${note}`;
 }
 
 function speak(words, live) {
