@@ -148,6 +148,7 @@ def optimised(path: Path, folder: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
+@pytest.mark.slow
 def test_every_convolution_becomes_an_integer_kernel(tmp_path: Path) -> None:
     _, quantised = integer("mobilenet_v3_small", padding="same")
     path, _ = write(quantised, tmp_path, "int8", {})
