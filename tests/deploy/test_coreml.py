@@ -23,6 +23,7 @@ from mobilenets.deploy.runtimes.coreml import SPEC, CoremlSession, read_spec, st
 from mobilenets.deploy.verify import verify
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
+from mobilenets.tasks.classify import softmax
 
 pytest.importorskip("coremltools")
 from mil import evaluate_package
@@ -39,8 +40,7 @@ def assert_close_to_float32(spec: Spec, precision: str, tolerance: float, folder
     expected = TorchSession(network).run(images)
     found = evaluate_package(path, images)
     assert np.abs(found["logits"] - expected).max() <= tolerance * np.abs(expected).max()
-    scores = np.exp(found["logits"]) / np.exp(found["logits"]).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found["scores"], scores, atol=1e-5)
+    np.testing.assert_allclose(found["scores"], softmax(found["logits"]), atol=1e-5)
     assert found["classes"] == [row["name"] for row in labels]
 
 
