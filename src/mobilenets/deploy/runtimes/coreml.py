@@ -59,8 +59,10 @@ def _converted(ct: Any, module: Shipped, precision: str, labels: list[str]) -> A
     import torch
 
     size = module.spec.resolution
-    with torch.no_grad():
-        traced = torch.jit.trace(_classifier(module), torch.zeros(1, 3, size, size), check_trace=False)
+    example = torch.zeros(1, 3, size, size)
+    with torch.no_grad():  # exported first: coremltools fails on sides that the graph computes, as for "same" padding
+        fixed = torch.export.export(_classifier(module), (example,), strict=False).module(check_guards=False)
+        traced = torch.jit.trace(fixed, example, check_trace=False)
     target = getattr(ct.target, TARGET)
     program = ct.convert(
         traced,
