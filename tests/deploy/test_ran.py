@@ -68,22 +68,23 @@ def test_openvino_types_of_each_operator() -> None:
     }
 
 
-def _program(*calls: tuple[str, int]) -> SimpleNamespace:
-    operators = [SimpleNamespace(name="aten::permute_copy"), SimpleNamespace(name="dim_order_ops::_to_dim_order_copy")]
-    delegates = [SimpleNamespace(id="XnnpackBackend")]
-    instructions = [SimpleNamespace(instr_args=SimpleNamespace(**{kind: place})) for kind, place in calls]
-    chain = SimpleNamespace(instructions=instructions)
-    plan = SimpleNamespace(operators=operators, delegates=delegates, chains=[chain])
-    return SimpleNamespace(execution_plan=[plan])
-
-
-def test_executorch_operators_outside_the_delegate() -> None:
-    found = executorch_ran.told(_program(("op_index", 0), ("op_index", 1), ("delegate_index", 0), ("op_index", 1)))
-    assert found["operators"] == {"_to_dim_order_copy": 2, "XnnpackBackend": 1, "permute_copy": 1}
-    assert found["notes"] == ["1 parts by XnnpackBackend; between them run 2 _to_dim_order_copy, 1 permute_copy"]
-    assert executorch_ran.told(_program(("delegate_index", 0)))["notes"] == []
-    (note,) = executorch_ran.told(_program(("op_index", 0)))["notes"]
-    assert "nothing is delegated" in note
+def test_executorch_by_the_names_of_a_trace() -> None:
+    taken = [
+        "Convolution (NHWC, QC8) IGEMM #1",
+        "Convolution (NHWC, QC8) IGEMM #2",
+        "Fully Connected (NC, F32) GEMM #1",
+    ]
+    found = executorch_ran.of_names(taken, ["native_call__to_copy.out", "Execute", *taken])
+    assert found == {
+        "operators": {
+            "Convolution (NHWC, QC8) IGEMM": 2,
+            "Fully Connected (NC, F32) GEMM": 1,
+            "_to_copy.out": 1,
+        },
+        "precisions": {"int8": 2, "float32": 1},
+        "notes": ["not taken by XNNPACK: 1 _to_copy.out"],
+    }
+    assert executorch_ran.of_names(taken, taken)["notes"] == []
 
 
 def test_ncnn_types_by_what_its_kernels_have() -> None:

@@ -129,7 +129,7 @@ def cpp_example(
     decision: Mapping[str, Any],
     exact: bool,
 ) -> str:
-    """The source of main.cpp; `decision` as in bundle.json; `exact`: ncnn must not compute float32 weights in float16."""
+    """The source of main.cpp; `decision` as in bundle.json; `exact`: ncnn must not compute in float16."""
     size = preprocessing.resolution
     short = min(resized_sides(size, size, preprocessing))
     fits = {"shortest": _SHORTEST, "squash": _SQUASH, "central": _CENTRAL}

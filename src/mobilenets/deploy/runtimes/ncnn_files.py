@@ -18,7 +18,7 @@ MAGIC = "7767517"
 FLOAT32_FLAG, FLOAT16_FLAG = 0, 0x01306B47
 WITHOUT_NUMBERS = {
     *("Input", "BinaryOp", "UnaryOp", "HardSwish", "HardSigmoid", "ReLU", "Clip", "Sigmoid"),
-    *("Swish", "Softmax", "Split", "Pooling", "Reshape", "Flatten", "Permute", "ExpandDims"),
+    *("Swish", "GELU", "Softmax", "Split", "Pooling", "Reshape", "Flatten", "Permute", "ExpandDims"),
     *("Squeeze", "Tile", "SDPA", "MatMul", "Padding", "Reduction", "Noop", "Dropout"),
 }
 
