@@ -258,7 +258,8 @@ def test_every_epoch_can_be_read_and_the_best_is_marked(tmp_path: Path) -> None:
     assert read_facts(run).best == epoch_rows(60)[59]  # the last of many with the same top-1 has the lowest loss
     assert page.text.count("best: epoch 60") == 2
     assert "longer training may reach more" in page.text
-    assert len([a for a in page.named("rect") if a.get("class") == "hover"]) == 4 * 60
+    plots_of_confidence = 6  # their own places to point at
+    assert len([a for a in page.named("rect") if a.get("class") == "hover"]) == 4 * 60 + plots_of_confidence
 
 
 def test_the_best_epoch_is_the_one_that_training_keeps(tmp_path: Path) -> None:
