@@ -140,8 +140,7 @@ def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
         name=name,
         package="openvino",
         imports="import openvino",
-        setup=f'CONFIG = {{"INFERENCE_PRECISION_HINT": "{hint}"}}\n'
-        f'model = openvino.Core().compile_model(HERE / "{path}", "CPU", CONFIG)',
+        setup=f'model = openvino.Core().compile_model(HERE / "{path}", "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})',
         run="model(image[None])[0][0]",
     )
     return {name: source}
