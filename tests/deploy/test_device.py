@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-import device_outputs
+import device_outputs as recorded
 import pytest
 
 from mobilenets.deploy import machine
@@ -26,7 +26,7 @@ FILES = {
 
 
 def test_benchmark_model_is_read() -> None:
-    found = read_litert(device_outputs.BENCHMARK_MODEL)
+    found = read_litert(recorded.BENCHMARK_MODEL)
     assert found is not None
     assert (found["median_ms"], found["p95_ms"], found["average_ms"]) == (1239.807, 1247.415, 1240.27)
     assert (found["runs"], found["load_ms"], found["first_run_ms"]) == (50, 5.579, 1357.602)
@@ -36,24 +36,24 @@ def test_benchmark_model_is_read() -> None:
 
 
 def test_an_older_benchmark_model_states_an_average_alone() -> None:
-    found = read_litert(device_outputs.BENCHMARK_MODEL_2_4)
+    found = read_litert(recorded.BENCHMARK_MODEL_2_4)
     assert found is not None
     assert (found["median_ms"], found["average_ms"], found["first_run_ms"]) == (None, 249.684, 360.262)
     assert found["file_rss_bytes"] == round(138.809 * 2**20)
 
 
 def test_benchncnn_is_read() -> None:
-    found = read_ncnn(device_outputs.BENCHNCNN)
+    found = read_ncnn(recorded.BENCHNCNN)
     assert found is not None
     assert (found["average_ms"], found["runs"], found["median_ms"]) == (14.82, 10, None)
 
 
 def test_executor_runner_is_read() -> None:
-    found = read_executorch(device_outputs.EXECUTOR_RUNNER)
+    found = read_executorch(recorded.EXECUTOR_RUNNER)
     assert found is not None
     assert (found["average_ms"], found["runs"], found["median_ms"]) == (15.013292, 1, None)
     assert "sum of all runs" in found["notes"][0]
-    found = read_executorch(device_outputs.EXECUTOR_RUNNER_EACH)
+    found = read_executorch(recorded.EXECUTOR_RUNNER_EACH)
     assert found is not None
     assert (found["average_ms"], found["load_ms"]) == (241.944288, 4463.268273)
     each = [f"Iteration {i} of 14: {ms} ms" for i, ms in enumerate([90.0] + 9 * [9.0] + [1.0, 2.0, 3.0, 10.0], 1)]
@@ -88,11 +88,11 @@ def phone(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         manifest["models"].append(row | {"sha256": digest(bundle / parts[0]), "facts": {}})
     (bundle / "bundle.json").write_text(json.dumps(manifest))
     places = tmp_path / "bin"
-    for name, source in (("adb", device_outputs.ADB), ("ssh", device_outputs.SSH), ("scp", device_outputs.SCP)):
-        device_outputs.program(places / name, source)
-    device_outputs.program(places / "benchmark_model", device_outputs.printing(device_outputs.BENCHMARK_MODEL))
-    device_outputs.program(places / "benchncnn", device_outputs.BENCHNCNN_PROGRAM)
-    device_outputs.program(places / "executor_runner", device_outputs.EXECUTOR_RUNNER_PROGRAM)
+    for name, source in (("adb", recorded.ADB), ("ssh", recorded.SSH), ("scp", recorded.SCP)):
+        recorded.program(places / name, source)
+    recorded.program(places / "benchmark_model", recorded.printing(recorded.BENCHMARK_MODEL))
+    recorded.program(places / "benchncnn", recorded.BENCHNCNN_PROGRAM)
+    recorded.program(places / "executor_runner", recorded.EXECUTOR_RUNNER_PROGRAM)
     monkeypatch.setenv("PATH", f"{places}{os.pathsep}{os.environ['PATH']}")
     return bundle
 
@@ -114,9 +114,9 @@ def test_all_files_that_can_run_on_a_board_are_measured_there(phone: Path) -> No
 
 
 def test_a_program_given_is_copied_to_the_device(phone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = device_outputs.program(
+    built = recorded.program(
         tmp_path / "android" / "android_aarch64_benchmark_model",
-        device_outputs.printing(device_outputs.BENCHMARK_MODEL_2_4),
+        recorded.printing(recorded.BENCHMARK_MODEL_2_4),
     )
     monkeypatch.setattr(connection, "ANDROID", str(tmp_path))  # a machine that is no phone has not that folder
     found = bench_device(phone / FILES["litert"][0], "adb:emulator-5554", threads=(1,), binaries=[built])
@@ -138,11 +138,11 @@ def test_every_failure_is_one_line(phone: Path, tmp_path: Path, monkeypatch: pyt
     refused("its name says none of benchmark_model, benchncnn, executor_runner", binaries=[phone / "bundle.json"])
     refused("no such program", binaries=[tmp_path / "benchncnn"])
     places = tmp_path / "bin"
-    device_outputs.program(places / "executor_runner", "#!/bin/sh\necho Failed to load method forward\nexit 1\n")
+    recorded.program(places / "executor_runner", "#!/bin/sh\necho Failed to load method forward\nexit 1\n")
     refused(r"executor_runner failed on executorch/float32/model.pte \(Failed to load method forward\)")
-    device_outputs.program(places / "executor_runner", "#!/bin/sh\necho all went well\n")
+    recorded.program(places / "executor_runner", "#!/bin/sh\necho all went well\n")
     refused(r"executor_runner printed no times for executorch/float32/model.pte \(all went well\)")
-    device_outputs.program(places / "executor_runner", "#!/bin/sh\nkill -SEGV $$\n")
+    recorded.program(places / "executor_runner", "#!/bin/sh\nkill -SEGV $$\n")
     refused("executor_runner failed on executorch/float32/model.pte")
     (places / "executor_runner").unlink()
     refused("executor_runner is not there; build it for the device and give it as --binary PATH")
@@ -152,7 +152,7 @@ def test_every_failure_is_one_line(phone: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_device_that_hangs_is_given_up(phone: Path, tmp_path: Path) -> None:
-    device_outputs.program(tmp_path / "bin" / "ssh", "#!/bin/sh\nexec sleep 20\n")
+    recorded.program(tmp_path / "bin" / "ssh", "#!/bin/sh\nexec sleep 20\n")
     with pytest.raises(UserError, match="ssh:me@board: no answer within 0 s"):
         device_of("ssh:me@board").shell("true", 0.2)
 

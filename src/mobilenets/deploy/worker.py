@@ -97,4 +97,9 @@ def answer(stream: TextIO, **values: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    from mobilenets.errors import UserError
+
+    try:
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    except UserError as error:  # its line alone is what `bench` reports
+        sys.exit(str(error))

@@ -140,7 +140,8 @@ def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
         name=name,
         package="openvino",
         imports="import openvino",
-        setup=f'model = openvino.Core().compile_model(HERE / "{path}", "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})',
+        setup=f'model = openvino.Core().compile_model(HERE / "{path}", "CPU", '
+        f'{{"INFERENCE_PRECISION_HINT": "{hint}"}})',
         run="model(image[None])[0][0]",
     )
     return {name: source}
