@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ def _converter() -> Any:
             f"{error.name or 'litert_torch'} is not installed; run: pip install litert-torch; "
             "then: pip install --upgrade typing_extensions"
         ) from None
+    # JAX, which comes with it, warns of every child process from now on; ours replace themselves at once
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     return litert_torch
 
 
