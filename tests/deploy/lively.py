@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
 from mobilenets.arch.spec import Block, Spec, with_blocks
+from mobilenets.deploy.load import TorchSession
+from mobilenets.deploy.runtimes import Runtime
+from mobilenets.deploy.wrap import Shipped
 from mobilenets.nn.blocks import MobileMQA
 from mobilenets.nn.layers import LayerScale
 from mobilenets.nn.network import Network, build_network
+
+FAMILIES = (  # one of each sort
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v4_conv_small",
+    "mobilenet_v4_hybrid_medium",
+)
 
 
 def lively(spec: Spec) -> Network:
@@ -46,6 +61,18 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
     largest = np.abs(expected).max()
     assert 1e-3 < largest < 1e6
     assert np.abs(found - expected).max() <= 1e-4 * largest
+
+
+def assert_parity(runtime: Runtime, spec: Spec, folder: Path, files: Sequence[str]) -> dict[str, Any]:
+    """The float32 file computes what the network computes, one image or three; `files` are all there is. Its facts."""
+    network = lively(spec)
+    path, facts = runtime.write(Shipped(network), folder, "float32", {"network": spec.name})
+    session = runtime.open(path, 1)
+    for count in (1, 3):
+        images = pictures(count, spec.resolution)
+        assert_close(session.run(images), TorchSession(network).run(images))
+    assert sorted(entry.name for entry in folder.iterdir()) == list(files)
+    return facts
 
 
 def shortened(spec: Spec) -> Spec:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from faults import MODEL, replace_file
 
+from mobilenets import extras
 from mobilenets.deploy import bench as bench_module
 from mobilenets.deploy import energy, machine
 from mobilenets.deploy.bench import bench, ranked
@@ -222,7 +223,7 @@ def test_a_file_that_does_not_start_leaves_the_others_measured(
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench_module.why_not("onnx") is None
     assert "in a browser" in str(bench_module.why_not("web"))
-    monkeypatch.setattr(bench_module, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
     assert bench_module.why_not("onnx") == 'onnxruntime is not installed; run: pip install "mobilenets[onnx]"'
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from faults import arrays, replace_file
-from lively import lively, pictures, shortened
+from lively import FAMILIES, lively, pictures, shortened
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.compress.static import Quantised, quantise
@@ -28,13 +28,6 @@ from mobilenets.deploy.verify import verify
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
 
-FAMILIES = (
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mobilenet_v4_conv_small",
-    "mobilenet_v4_hybrid_medium",
-)
 MODEL = "onnx/int8/model.onnx"
 
 

@@ -9,38 +9,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lively import assert_close, lively, pictures, shortened
+from lively import assert_parity, lively, pictures, shortened
 
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
-from mobilenets.arch.spec import Preprocessing, Spec
+from mobilenets.arch.spec import Preprocessing
 from mobilenets.deploy.export import export
 from mobilenets.deploy.load import TorchSession, load
 from mobilenets.deploy.predict import predict
-from mobilenets.deploy.runtimes.ncnn import NcnnSession, stored, write
+from mobilenets.deploy.runtimes.ncnn import NCNN, NcnnSession, stored, write
 from mobilenets.deploy.runtimes.ncnn_example import cpp_example, quoted
 from mobilenets.deploy.verify import verify
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
 
 
-def assert_parity(spec: Spec, folder: Path) -> None:
-    network = lively(spec)
-    images = pictures(2, spec.resolution)
-    expected = TorchSession(network).run(images)
-    path, _ = write(Shipped(network), folder, "float32", {})
-    assert_close(NcnnSession(path, 1).run(images), expected)
-    assert sorted(entry.name for entry in folder.iterdir()) == ["model.bin", "model.param"]
-
-
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
 def test_the_files_compute_what_the_network_computes(name: str, tmp_path: Path) -> None:
-    assert_parity(shortened(create_spec(name, resolution=32, classes=5)), tmp_path)
+    assert_parity(NCNN, shortened(create_spec(name, resolution=32, classes=5)), tmp_path, ["model.bin", "model.param"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_converts(name: str, tmp_path: Path) -> None:
-    assert_parity(shortened(create_spec(name, width=0.5, resolution=64, classes=5, padding="same")), tmp_path)
+    spec = shortened(create_spec(name, width=0.5, resolution=64, classes=5, padding="same"))
+    assert_parity(NCNN, spec, tmp_path, ["model.bin", "model.param"])
 
 
 @pytest.fixture(scope="module")

@@ -8,45 +8,27 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from lively import assert_close, lively, pictures, shortened
+from lively import FAMILIES, assert_parity, lively, pictures, shortened
 
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
-from mobilenets.arch.spec import Padding, Spec
-from mobilenets.deploy.load import TorchSession
-from mobilenets.deploy.runtimes.onnx import ONNX, OPSET, OnnxSession, write
+from mobilenets.arch.spec import Padding
+from mobilenets.deploy.runtimes.onnx import ONNX, OPSET, OnnxSession
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
-
-FAMILIES = (
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mobilenet_v4_conv_small",
-    "mobilenet_v4_hybrid_medium",
-)
-
-
-def assert_parity(spec: Spec, folder: Path) -> None:
-    network = lively(spec)
-    path, facts = write(Shipped(network), folder, "float32", {"network": spec.name})
-    assert facts["opset"] == OPSET
-    session = OnnxSession(path, 1)
-    for count in (1, 3):
-        images = pictures(count, spec.resolution)
-        assert_close(session.run(images), TorchSession(network).run(images))
-    assert [entry.name for entry in folder.iterdir()] == ["model.onnx"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_file_computes_what_the_network_computes(name: str, tmp_path: Path) -> None:
-    assert_parity(shortened(create_spec(name, resolution=64, classes=5)), tmp_path)
+    facts = assert_parity(ONNX, shortened(create_spec(name, resolution=64, classes=5)), tmp_path, ["model.onnx"])
+    assert facts["opset"] == OPSET
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_exports(name: str, padding: Padding, tmp_path: Path) -> None:
-    assert_parity(create_spec(name, width=0.5, resolution=96, classes=5, padding=padding), tmp_path)
+    spec = create_spec(name, width=0.5, resolution=96, classes=5, padding=padding)
+    assert_parity(ONNX, spec, tmp_path, ["model.onnx"])
 
 
 def test_the_graph_is_lean(exported: Path) -> None:

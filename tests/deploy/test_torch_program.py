@@ -9,38 +9,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import assert_close, lively, pictures, shortened
+from lively import assert_parity, pictures, shortened
 
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
-from mobilenets.arch.spec import Spec
 from mobilenets.deploy.export import export
-from mobilenets.deploy.load import TorchSession, load
+from mobilenets.deploy.load import load
 from mobilenets.deploy.manifest import properties
 from mobilenets.deploy.predict import predict
-from mobilenets.deploy.runtimes.torch import ProgramSession, ran, write
+from mobilenets.deploy.runtimes.torch import TORCH, ProgramSession, ran, write
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
 
 
-def assert_parity(spec: Spec, folder: Path) -> None:
-    network = lively(spec)
-    path, _ = write(Shipped(network), folder, "float32", {"network": spec.name})
-    session = ProgramSession(path, 1)
-    for count in (1, 3):
-        images = pictures(count, spec.resolution)
-        assert_close(session.run(images), TorchSession(network).run(images))
-    assert [entry.name for entry in folder.iterdir()] == ["model.pt2"]
-
-
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
 def test_the_program_computes_what_the_network_computes(name: str, tmp_path: Path) -> None:
-    assert_parity(shortened(create_spec(name, resolution=32, classes=5)), tmp_path)
+    assert_parity(TORCH, shortened(create_spec(name, resolution=32, classes=5)), tmp_path, ["model.pt2"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_becomes_a_program(name: str, tmp_path: Path) -> None:
-    assert_parity(shortened(create_spec(name, width=0.5, resolution=64, classes=5, padding="same")), tmp_path)
+    spec = shortened(create_spec(name, width=0.5, resolution=64, classes=5, padding="same"))
+    assert_parity(TORCH, spec, tmp_path, ["model.pt2"])
 
 
 @pytest.fixture(scope="module")

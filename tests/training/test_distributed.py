@@ -223,6 +223,8 @@ def test_the_scores_are_those_of_one_process(straight: Path, shapes: Path) -> No
     normalise = Normaliser(run.spec.preprocessing, torch.device("cpu"))
     batches = scoring_batches(dataset, samples, run.spec.preprocessing)
     logits, truth = compute_logits(run.network(), batches, normalise, torch.device("cpu"))
+    assert run.decision is not None
+    logits /= run.decision["temperature"]
     own = classification_report(logits, truth, [c.name for c in dataset.classes], [s.name for s in samples])
     assert {key: told[key] for key in own} == json.loads(json.dumps(own))
 

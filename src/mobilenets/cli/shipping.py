@@ -40,19 +40,13 @@ def export(
         keep: share of right answers that the threshold for "unknown" leaves, 0 to 1; left out 0.95; of a Run
     """
     from ..deploy.export import export as export_bundle
-    from ..deploy.runtimes import AUTO, runtime
 
-    runtimes = _listed(to)
-    precisions = _listed(precision or "")
-    if int8:
-        named = [runtime(name) for name in runtimes if name != AUTO]
-        precisions = precisions or list(dict.fromkeys(each.precisions[0] for each in named))
-        precisions.append("int8")
     result = export_bundle(
         network,
         out,
-        runtimes,
-        precisions,
+        _listed(to),
+        _listed(precision or ""),
+        int8=int8,
         data=data,
         labels=labels,
         calibration_images=calibration_images,

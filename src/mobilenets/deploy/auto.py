@@ -11,7 +11,7 @@ from ..console import say
 from ..errors import UserError
 from .bench import bench, why_not
 from .bundle import open_bundle
-from .export import Source, plan_files, say_files, write_bundle
+from .export import Source, check_installed, not_written, plan_files, say_files, write_bundle
 from .runtimes import FLOAT32, RUNTIMES, Runtime, runtime
 
 SECONDS = 2.0  # of measuring each file
@@ -28,13 +28,14 @@ def export_fastest(
     that it is the one that `predict` and `evaluate` open. The answer's `auto` lists what was tried and what was not;
     it is stored in measured.json too.
     """
-    not_tried = {name: reason for name in RUNTIMES if (reason := why_not(name))}
+    not_tried = {name: reason for name in RUNTIMES if (reason := why_not(name) or not_written(runtime(name)))}
     tried = [runtime(name) for name in RUNTIMES if name not in not_tried]
     for name, reason in not_tried.items():
         say(f"{name}: not tried, {reason}")
     if not tried:
         raise UserError(f"auto: no runtime runs here: {'; '.join(not_tried.values())}")
     plan = plan_files(tried, tuple(dict.fromkeys((FLOAT32, *precisions))))
+    check_installed(plan)
     failed: dict[tuple[str, str], str] = {}
     with tempfile.TemporaryDirectory() as folder:
         everything = Path(folder) / "bundle"

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..console import progress, say, warn
 from ..errors import UserError
+from ..extras import absent
 from .bundle import Bundle, ModelFile, is_bundle, open_bundle
 from .contestant import Contestant, started, worker_command, worker_environment
 from .energy import Meter, meter
@@ -24,7 +24,6 @@ from .sustained import sustained as sustained_row
 
 ROUNDS = 5
 SECONDS, SUSTAINED_SECONDS = 3.0, 60.0  # of each file, where nobody says
-BROWSERS = "web"  # the runtime whose files any machine opens, but whose speed is a browser's
 NOISY = 0.10  # a spread of the rounds' medians beyond this is worth a warning
 
 
@@ -134,14 +133,8 @@ def not_run_row(model: ModelFile, reason: str) -> dict[str, Any]:
 
 def why_not(name: str) -> str | None:
     """Why a runtime's files cannot be measured on this machine; None where they can."""
-    if name == BROWSERS:
-        return "it runs in a browser, where its page shows the time of each frame"
     chosen = runtime(name)
-    reason = chosen.elsewhere()
-    for module in () if reason else chosen.runs_with:
-        if find_spec(module.partition(".")[0]) is None:
-            return f'{module} is not installed; run: pip install "mobilenets[{chosen.extra}]"'
-    return reason
+    return chosen.unmeasured or chosen.elsewhere() or absent(chosen.extra, *chosen.runs_with)
 
 
 class _Starting(contextlib.ExitStack):

@@ -49,6 +49,8 @@ class Contestant:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=10)  # it closes its stdout before it has said its last words
             self.stderr.seek(0)
             words = self.stderr.read().decode(errors="replace").strip().splitlines()
             raise UserError(f"{self.name} could not be run: {words[-1] if words else 'its process died'}")

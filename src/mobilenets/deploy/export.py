@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +18,16 @@ from .. import __version__
 from ..console import progress, say
 from ..digest import digest
 from ..errors import UserError
-from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS, is_bundle
+from ..extras import absent
+from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS
 from .calibrate import IMAGES, calibration_images
 from .card import model_card
 from .gates import GATES, GOLDEN
 from .golden import COUNT, Golden, golden_images, write_golden
 from .load import Loaded, TorchSession, load, run_torch
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
-from .runtimes import AUTO, RUNTIMES, Runtime, one_line, runtime, versions
+from .place import check_target, new_folder
+from .runtimes import AUTO, INT8, RUNTIMES, Runtime, one_line, runtime, versions
 
 if TYPE_CHECKING:
     from ..compress.static import Quantised
@@ -40,6 +40,7 @@ def export(
     to: Sequence[str] = ("onnx",),
     precisions: Sequence[str] = (),
     *,
+    int8: bool = False,
     data: str | os.PathLike[str] | None = None,
     labels: str | None = None,
     calibration_images: int = IMAGES,
@@ -49,16 +50,18 @@ def export(
 
     `auto` among the runtimes stands for the fastest on this machine: see `auto.export_fastest`.
     Without `precisions` each runtime's first, which is float32 where it has that; a precision that a runtime does not
-    have is left out there with one line, and an error where none has it. int8 is calibrated with training images of
-    `data`, else of the Run's own data. The golden images are run through every file before the bundle gets its name; a
-    Bundle that was there is replaced as a whole, any other folder is refused. `keep` is the share (0...1) of right
-    answers that the threshold for "unknown" has to leave, 0.95 where nothing is said. The same Run gives the same bytes
-    (MODEL_CARD.md and measured.json apart).
+    have is left out there with one line, and an error where none has it. `int8` adds int8 to either. That is calibrated
+    with training images of `data`, else of the Run's own data. A library that is missing is told before any work. The
+    golden images are run through every file before the bundle gets its name; a Bundle that was there is replaced as a
+    whole, any other folder is refused. `keep` is the share (0...1) of right answers that the threshold for "unknown"
+    has to leave, 0.95 where nothing is said. The same Run gives the same bytes (MODEL_CARD.md and measured.json apart).
     """
     target = Path(out)
     names, wanted = tuple(dict.fromkeys(to)), tuple(dict.fromkeys(precisions))
-    plan = plan_files([runtime(name) for name in names if name != AUTO], wanted) if names != (AUTO,) else []
+    beside = (INT8,) if int8 else ()
+    plan = plan_files([runtime(name) for name in names if name != AUTO], wanted, beside) if names != (AUTO,) else []
     check_target(target)
+    check_installed(plan)
     loaded = load(reference, random=True)
     if keep is not None:
         if loaded.fitted is None:
@@ -70,7 +73,7 @@ def export(
     if AUTO in names:
         from .auto import export_fastest
 
-        return export_fastest(source, target, wanted, plan)
+        return export_fastest(source, target, (*wanted, *beside), plan)
     files = write_bundle(target, source, plan)
     say_files(target, files)
     return {"bundle": str(target), "files": files}
@@ -93,18 +96,23 @@ def write_bundle(
     (runtime, precision), as long as one is left.
     """
     loaded = source.loaded
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         golden = golden_images(loaded.preprocessing, loaded.data, loaded.data_labels)
         manifest, files = _fill(folder, source, plan, golden, failed)
         _write_manifest(folder, manifest, files)
     return files
 
 
-def plan_files(runtimes: Sequence[Runtime], precisions: Sequence[str]) -> list[tuple[Runtime, str]]:
-    """Which files to write, in order. Raises UserError for a precision that none of the runtimes has."""
+def plan_files(
+    runtimes: Sequence[Runtime], precisions: Sequence[str], beside: Sequence[str] = ()
+) -> list[tuple[Runtime, str]]:
+    """Which files to write, in order: of each runtime `precisions`, or its first, and those in `beside` that it has.
+
+    Raises UserError for a precision that none of the runtimes has.
+    """
     if not runtimes:
         raise UserError(f"no runtime to export to; allowed: {', '.join(RUNTIMES)}, {AUTO}")
-    for precision in precisions:
+    for precision in (*precisions, *beside):
         if precision not in GATES:
             raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(GATES)}")
         without = [each.name for each in runtimes if precision not in each.precisions]
@@ -114,9 +122,26 @@ def plan_files(runtimes: Sequence[Runtime], precisions: Sequence[str]) -> list[t
             say(f"{precision}: not a precision of {', '.join(without)}")
     plan = []
     for each in runtimes:
-        wanted = [name for name in precisions if name in each.precisions] or each.precisions[:1]
-        plan += [(each, name) for name in wanted]
+        wanted = [name for name in precisions if name in each.precisions] or list(each.precisions[:1])
+        wanted += [name for name in beside if name in each.precisions]
+        plan += [(each, name) for name in dict.fromkeys(wanted)]
     return plan
+
+
+def check_installed(plan: Sequence[tuple[Runtime, str]]) -> None:
+    """Raises UserError, one line, with the commands that install what writing and running those files needs."""
+    missing = [reason for each, _ in plan if (reason := not_written(each))]
+    if any(precision in each.calibrated for each, precision in plan):
+        missing.append(absent("int8", "torchao") or "")
+    lines = dict.fromkeys(filter(None, missing))
+    if lines:
+        raise UserError("; ".join(lines))
+
+
+def not_written(each: Runtime) -> str | None:
+    """Why that runtime's files cannot be written and run here for want of a library; None where they can."""
+    run = () if each.elsewhere() else each.runs_with
+    return absent(each.extra, *each.writes_with, *run)
 
 
 @dataclass
@@ -292,41 +317,3 @@ def _write_manifest(folder: Path, manifest: dict[str, Any], files: list[dict[str
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / name).write_text(text + "\n", encoding="utf-8")
     (folder / CARD).write_text(model_card(manifest, measured), encoding="utf-8")
-
-
-def check_target(target: Path) -> None:
-    """Raises UserError for a place that a Bundle may not take."""
-    if target.is_file():
-        raise UserError(f"{target}: is a file; a bundle is a folder")
-    if target.is_dir() and any(target.iterdir()) and not is_bundle(target):
-        raise UserError(f"{target}: is not empty and no bundle; choose another folder")
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yields a new folder beside `target` that takes its name, and its place, when the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target = target.resolve()
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o777 & ~umask)
-        _swap(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, target: Path) -> None:
-    if not target.exists():
-        new.rename(target)
-        return
-    old = new.with_suffix(".old")
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -6,7 +6,7 @@ import warnings
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UserError
+from ...extras import require
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -42,13 +42,7 @@ def _converter() -> Any:
 
     Raises UserError with the commands that install it, and set typing_extensions right again, when it is missing.
     """
-    try:
-        import litert_torch
-    except ImportError as error:
-        raise UserError(
-            f"{error.name or 'litert_torch'} is not installed; run: pip install litert-torch; "
-            "then: pip install --upgrade typing_extensions"
-        ) from None
+    (litert_torch,) = require("litert", "litert_torch")
     # JAX, which comes with it, warns of every child process from now on; ours replace themselves at once
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     return litert_torch

@@ -58,9 +58,9 @@ class Runtime:
     `open(path, threads)` opens that file; threads None leaves the number to the runtime. It raises UserError, naming
     the file, when the file is broken or does not keep the Bundle's input and output contract.
     `examples(manifest, path)` are complete programs that predict with the file: name -> source; example_NAME.py, where
-    there is one, needs neither torch nor this package.
+    there is one, needs the runtime's own package (ExecuTorch's brings torch) and nothing of this one.
     `extra` installs what is needed (empty: this package has it), `packages` are the distributions whose versions a
-    bundle records, `runs_with` the modules that running a file imports.
+    bundle records, `writes_with` the modules that writing a file imports, `runs_with` those that running one does.
     `precisions`, the first where nobody asks; of those in `calibrated` the file is made from the network that was
     quantised with calibration images, of the others from the float one.
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
@@ -69,12 +69,14 @@ class Runtime:
     `complete(folder, manifest)`, where there is one, adds to the runtime's folder what its files share, once all are
     written; `manifest` has everything up to `models`.
     `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
+    `unmeasured` says why the speed of files that run here is none worth measuring; None where it is.
     """
 
     name: str
     extra: str
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
+    writes_with: tuple[str, ...]
     runs_with: tuple[str, ...]
     write: Callable[[Any, Path, str, Mapping[str, str]], tuple[Path, dict[str, Any]]]
     open: Callable[[Path, int | None], Session]
@@ -84,6 +86,7 @@ class Runtime:
     ran: Callable[[Path, int], Ran] | None = None
     complete: Callable[[Path, Mapping[str, Any]], None] | None = None
     elsewhere: Callable[[], str | None] = lambda: None
+    unmeasured: str | None = None
 
 
 AUTO = "auto"  # in place of a runtime's name: whichever is fastest here

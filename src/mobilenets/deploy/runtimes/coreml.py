@@ -258,6 +258,7 @@ COREML = Runtime(
     extra="coreml",
     precisions=(FLOAT16, INT8),
     packages=("coremltools",),
+    writes_with=("coremltools",),
     runs_with=("coremltools",),
     write=write,
     open=CoremlSession,

@@ -220,6 +220,7 @@ EXECUTORCH = Runtime(
     extra=EXTRA,
     precisions=(FLOAT32, INT8),
     packages=("executorch",),
+    writes_with=("executorch",),
     runs_with=("torch", "executorch.extension.pybindings.portable_lib"),
     write=write,
     open=ExecutorchSession,

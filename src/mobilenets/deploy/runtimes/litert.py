@@ -111,6 +111,7 @@ LITERT = Runtime(
     extra="litert",
     precisions=(FLOAT32, FLOAT16, INT8),
     packages=("litert-torch", "ai-edge-litert"),
+    writes_with=("ai_edge_litert", "flatbuffers", "litert_torch"),
     runs_with=("ai_edge_litert.interpreter",),
     write=write,
     open=LitertSession,

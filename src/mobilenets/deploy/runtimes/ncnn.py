@@ -179,6 +179,7 @@ NCNN = Runtime(
     extra="ncnn",
     precisions=(FLOAT32, FLOAT16),
     packages=("ncnn", "pnnx"),
+    writes_with=("pnnx",),
     runs_with=("ncnn",),
     write=write,
     open=NcnnSession,

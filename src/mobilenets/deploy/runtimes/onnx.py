@@ -216,6 +216,7 @@ ONNX = Runtime(
     extra="onnx",
     precisions=(FLOAT32, FLOAT16, INT8),
     packages=("onnx", "onnxscript", "onnxruntime"),
+    writes_with=("onnx", "onnxscript"),
     runs_with=("onnxruntime",),
     write=write,
     open=OnnxSession,

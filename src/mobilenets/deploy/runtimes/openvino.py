@@ -152,6 +152,7 @@ OPENVINO = Runtime(
     extra="openvino",
     precisions=(FLOAT32, FLOAT16, BFLOAT16, INT8),
     packages=("openvino", "onnx", "onnxscript"),
+    writes_with=("openvino", "onnx", "onnxscript"),
     runs_with=("openvino",),
     write=write,
     open=OpenVinoSession,

@@ -135,6 +135,7 @@ TORCH = Runtime(
     extra="",
     precisions=(FLOAT32,),
     packages=("torch",),
+    writes_with=(),
     runs_with=("torch",),
     write=write,
     open=ProgramSession,

@@ -71,5 +71,6 @@ WEB = replace(
     name="web",
     precisions=tuple(name for name in ONNX.precisions if name in (FLOAT32, INT8)),
     examples=examples,
+    unmeasured="it runs in a browser, where its page shows the time of each frame",
     complete=complete,
 )
