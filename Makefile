@@ -15,6 +15,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests run in so many processes, each with one thread: two take about half the time of one with two threads. A file stays in
+# one process, for the sake of its fixtures.
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist loadfile
 # The libraries that golden tables are recorded from; SHIM has tvshim.py, for a torchvision beside a CPU build of torch.
 PEERS ?= .venv-peers
 SHIM ?= ../shared/peers
@@ -30,10 +34,10 @@ demo: $(INSTALLED)
 test: test-fast test-slow
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest $(SPREAD) --durations=15
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow --durations=10
+	$(BIN)/python -m pytest -m slow $(SPREAD) --durations=15
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,11 +1,13 @@
 """A network of width 0.25 trained alone, and taught by a wide one, for the same wall time on one thread.
 
     OMP_NUM_THREADS=1 python benchmarks/distill.py cifar    # teacher, choice of settings, both arms with three seeds
-    OMP_NUM_THREADS=1 python benchmarks/distill.py rps
+    OMP_NUM_THREADS=1 python benchmarks/distill.py cifar-tuned rps-tuned
     python benchmarks/distill.py --table                    # what was measured so far
 
+`cifar` and `rps` begin the student with random weights, `-tuned` with the published ones of V1 0.25, in both arms.
+
 The teacher is V2 1.0 with published weights, fine-tuned once for each task for the minutes that TASKS states, and kept
-in --teachers; its own training is not part of an arm, all that it answers during an arm is. Then each of CHOICES is
+in --teachers; its own training is not part of an arm, all that it answers during an arm is. Then each of the choices is
 trained once for --choice-minutes, and each arm takes the one with the best selection score: the learning rate alone, or
 the teacher's settings too. Their rows hold the selection score alone: no choice may rest on the reported split. Equal
 wall time means something on an idle core only: a training waits until the machine's load is below --load, and is
@@ -36,6 +38,7 @@ ROWS = HERE / "results" / "distill.jsonl"
 SHARED = Path(os.environ.get("MOBILENETS_SHARED", HERE.parents[1] / "shared"))
 
 PUBLISHED = "weights/tflite/mobilenet_v2_1.0_224_quant/mobilenet_v2_1.0_224_quant.tflite"
+NARROW = "weights/tflite/mobilenet_v1_0.25_224_float/mobilenet_v1_0.25_224_1_default_1.tflite"
 TASKS: dict[str, dict[str, Any]] = {
     "cifar": {
         "data": "data/cifar10_jpg/cifar10_jpg.zip",
@@ -51,9 +54,23 @@ TASKS: dict[str, dict[str, Any]] = {
         "teacher_minutes": 6.0,
         "minutes": 4.0,
     },
+    "cifar-tuned": {
+        "data": "data/cifar10_jpg/cifar10_jpg.zip",
+        "student": {"weights": NARROW, "resolution": 32, "total_stride": 16},
+        "teacher": {"weights": PUBLISHED, "resolution": 48, "total_stride": 16},
+        "teacher_minutes": 8.0,
+        "minutes": 4.0,
+    },
+    "rps-tuned": {
+        "data": "data/rps_hands",
+        "student": {"weights": NARROW, "resolution": 128, "batch_size": 32},
+        "teacher": {"weights": PUBLISHED, "resolution": 96},
+        "teacher_minutes": 6.0,
+        "minutes": 4.0,
+    },
 }
 TAUGHT: dict[str, Any] = {"distill": "soft:0.9", "temperature": 4.0, "teacher_cache": 4}
-CHOICES: dict[str, dict[str, dict[str, Any]]] = {  # options beside the student's, for each arm
+SCRATCH: dict[str, dict[str, dict[str, Any]]] = {  # options beside the student's, for each arm
     "alone": {"lr 2e-3": {}, "lr 5e-3": {"lr": 5e-3}},
     "taught": {
         "T 4": TAUGHT,
@@ -64,12 +81,18 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = {  # options beside the student'
         "T 4, every batch": {name: value for name, value in TAUGHT.items() if name != "teacher_cache"},
     },
 }
+EACH: dict[str, Any] = {"distill": "soft:0.9", "temperature": 4.0}
+TUNED: dict[str, dict[str, dict[str, Any]]] = {
+    "alone": {f"lr {lr:g}": {"lr": lr} for lr in (2e-3, 5e-3, 1e-2)},
+    "taught": {f"every batch, lr {lr:g}": EACH | {"lr": lr} for lr in (2e-3, 5e-3, 1e-2)}
+    | {f"8 copies, lr {lr:g}": EACH | {"lr": lr, "teacher_cache": 8} for lr in (5e-3,)},
+}
 
 
 def main() -> None:
     """Runs what is not yet in the rows, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", default=[], metavar="cifar|rps")
+    parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS], metavar="|".join(TASKS))
     parser.add_argument("--minutes", type=float, help="for each arm, in place of the task's own")
     parser.add_argument("--teacher-minutes", type=float, help="in place of the task's own")
     parser.add_argument("--choice-minutes", type=float, default=1.0, help="for each choice of settings")
@@ -91,13 +114,19 @@ def run_task(name: str, given: argparse.Namespace) -> None:
     """The teacher, the choices, then both arms with every seed."""
     minutes = given.minutes or TASKS[name]["minutes"]
     teacher = make_teacher(name, given)
-    for arm, choices in CHOICES.items():
-        for choice in choices:
+    choices_of = choices(name)
+    for arm, known in choices_of.items():
+        for choice in known:
             measure(name, arm, choice, teacher, given.choice_minutes, 0, given, choosing=True)
     for seed in (int(seed) for seed in given.seeds.split(",")):
-        for arm in CHOICES:
+        for arm in choices_of:
             choice = best_choice(name, arm, given.choice_minutes)
             measure(name, arm, choice, teacher, minutes, seed, given, choosing=False)
+
+
+def choices(name: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """The settings that a task's arms choose from."""
+    return TUNED if name.endswith("-tuned") else SCRATCH
 
 
 def best_choice(name: str, arm: str, minutes: float) -> str:
@@ -115,9 +144,13 @@ def make_teacher(name: str, given: argparse.Namespace) -> str:
     run = given.teachers / f"{name}-{minutes:g}-minutes"
     key = {"task": name, "arm": "teacher", "seed": 100, "minutes": minutes, "threads": torch.get_num_threads()}
     if not find(key):
-        settings = task["teacher"] | {"weights": SHARED / task["teacher"]["weights"]}
-        append(key | train_idle(task, settings, minutes, 100, run, given) | machine())
+        append(key | train_idle(task, begin(task["teacher"]), minutes, 100, run, given) | machine())
     return str(run)
+
+
+def begin(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the path of the weights, where there are any."""
+    return settings | ({"weights": SHARED / settings["weights"]} if "weights" in settings else {})
 
 
 def measure(
@@ -136,11 +169,13 @@ def measure(
     key |= {"choice": choice, "threads": torch.get_num_threads()}
     if find(key):
         return
-    options = dict(CHOICES[arm][choice])
+    options = dict(choices(name)[arm][choice])
     if arm == "taught":
         options["teacher"] = teacher
     with tempfile.TemporaryDirectory() as folder:
-        row = train_idle(TASKS[name], TASKS[name]["student"] | options, minutes, seed, Path(folder) / "run", given)
+        row = train_idle(
+            TASKS[name], begin(TASKS[name]["student"]) | options, minutes, seed, Path(folder) / "run", given
+        )
     if choosing:
         del row["top1"], row["interval"]
     append(key | options | row | machine())

@@ -36,9 +36,9 @@ import torch
 from mobilenets.arch.registry import create_spec
 from mobilenets.console import say
 from mobilenets.deploy.bench import why_not
-from mobilenets.deploy.bundle import open_bundle
+from mobilenets.deploy.bundle import is_bundle, open_bundle
 from mobilenets.deploy.contestant import SOURCE, worker_command, worker_environment
-from mobilenets.deploy.export import Source, plan_files, write_bundle
+from mobilenets.deploy.export import Source, not_written, plan_files, write_bundle
 from mobilenets.deploy.gates import GATES, GOLDEN
 from mobilenets.deploy.load import load
 from mobilenets.deploy.machine import best_cores, machine
@@ -61,11 +61,21 @@ PEERS = {EAGER: "eager", "torchvision eager": "torchvision", "timm eager": "timm
 PLAIN = "plain ONNX export"
 
 
-def bundle_of(network: str, folder: Path, arguments: argparse.Namespace) -> Path:
-    """A Bundle with all files that can be made and run here."""
+def files_of(network: str, folder: Path, arguments: argparse.Namespace) -> Path:
+    """`folder`, with all files of a network that can be made and run here; what is there already is used again."""
+    plain = folder / "plain.onnx"
+    if not is_bundle(folder / "bundle"):
+        write_files(network, folder / "bundle", arguments)
+    if not plain.is_file():
+        plain_onnx(network, arguments.size, plain)
+    return folder
+
+
+def write_files(network: str, folder: Path, arguments: argparse.Namespace) -> None:
+    """The Bundle."""
     names = []
     for name in RUNTIMES:
-        reason = why_not(name)
+        reason = why_not(name) or not_written(runtime(name))
         if reason is None:
             names.append(name)
         else:
@@ -80,7 +90,6 @@ def bundle_of(network: str, folder: Path, arguments: argparse.Namespace) -> Path
         write_bundle(folder, source, plan, failed)
     for (name, precision), reason in failed.items():
         say(f"skipped: {name} {precision}: {reason}")
-    return folder
 
 
 def plain_onnx(network: str, size: int, path: Path) -> None:
@@ -158,6 +167,8 @@ def main() -> None:
     parser.add_argument("--data", default="hands", help="images to calibrate int8 with")
     parser.add_argument("--calibration-images", type=int, default=64)
     parser.add_argument("--peer-python")
+    parser.add_argument("--files", help="folder that keeps the files, which take minutes, for the next time")
+    parser.add_argument("--write", action="store_true", help="write the files and measure nothing")
     parser.add_argument("--again", action="store_true", help="measure also what is there for this machine")
     parser.add_argument("--dry", action="store_true", help="append no row")
     parser.add_argument("--table", action="store_true", help="print the rows that are there as Markdown")
@@ -170,11 +181,10 @@ def main() -> None:
         missing = [n for n in counts if arguments.again or not is_there(rows_of(ROWS), network, n, arguments.size)]
         if not missing:
             continue
-        with tempfile.TemporaryDirectory() as root:
-            bundle_of(network, Path(root) / "bundle", arguments)
-            plain_onnx(network, arguments.size, Path(root) / "plain.onnx")
-            for threads in missing:
-                arms = arms_of(network, Path(root), threads, arguments)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = files_of(network, Path(arguments.files or scratch) / f"{network}_{arguments.size}", arguments)
+            for threads in [] if arguments.write else missing:
+                arms = arms_of(network, folder, threads, arguments)
                 found = in_turns(arms, threads, arguments.rounds, arguments.seconds)
                 row = {"network": network, "size": arguments.size, "threads": threads, "rounds": arguments.rounds}
                 row |= {"arms": found, "torch": torch.__version__} | where_and_when()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ["MOBILENETS_DECODED_GB"] = "0"  # no test fills the user's cache; those of the cache set their own bound
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: the tests that press

@@ -1,21 +1,19 @@
-"""int8 in ONNX and OpenVINO: what a trained Run loses, what becomes integer, and which faults the gate catches."""
+"""int8 in ONNX and OpenVINO: what becomes integer, and how near it comes to the quantised network; OpenVINO's files."""
 
 from __future__ import annotations
 
 import filecmp
 import json
-import shutil
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from faults import arrays, replace_file
-from lively import FAMILIES, lively, pictures, shortened
+from lively import lively, pictures, shortened
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.compress.static import Quantised, quantise
@@ -24,23 +22,8 @@ from mobilenets.deploy.load import run_torch
 from mobilenets.deploy.runtimes import openvino as ir
 from mobilenets.deploy.runtimes.onnx import OnnxSession, write
 from mobilenets.deploy.runtimes.onnx import stored as stored_in_onnx
-from mobilenets.deploy.verify import verify
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
-
-MODEL = "onnx/int8/model.onnx"
-
-
-@pytest.fixture(scope="module")
-def both(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("int8") / "bundle"
-    export(run, folder, ("onnx", "openvino"), ("float32", "int8"))
-    return folder
-
-
-@pytest.fixture
-def faulty(both: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(both, tmp_path / "bundle")
 
 
 def integer(name: str, **settings: Any) -> tuple[Shipped, Quantised]:
@@ -55,63 +38,7 @@ def sqnr(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-def test_a_trained_run_stays_within_the_gate(both: Path, colours: Path) -> None:
-    found = verify(both, colours)
-    assert found["ok"], [row["reasons"] for row in found["files"]]
-    small, large = ((both / f"onnx/{kind}/model.onnx").stat().st_size for kind in ("int8", "float32"))
-    assert small < 0.45 * large
-
-
-def edit(bundle: Path, change: Callable[[Any], None]) -> None:
-    model = onnx.load(bundle / MODEL)
-    change(model.graph)
-    replace_file(bundle, MODEL, model.SerializeToString())
-
-
-def collapse(graph: Any) -> None:
-    """One scale for all channels of a tensor, that of a channel a hundred times as large as the largest."""
-    taken = {node.input[1] for node in graph.node if node.op_type == "DequantizeLinear"}
-
-    def one_scale(initializer: Any, values: np.ndarray) -> np.ndarray | None:
-        return np.round(values) * 0 + values.max() * 100 if initializer.name in taken and values.size > 1 else None
-
-    scales = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer if i.name in taken}
-    weights = {n.input[0]: scales[n.input[1]] for n in graph.node if n.op_type == "DequantizeLinear"}
-
-    def requantised(initializer: Any, values: np.ndarray) -> np.ndarray | None:
-        scale = weights.get(initializer.name)
-        if scale is None or values.dtype != np.uint8 or scale.size == 1:
-            return None
-        shape = (-1, *[1] * (values.ndim - 1))
-        real = (values.astype(np.float64) - 128) * scale.reshape(shape)
-        return np.clip(np.rint(real / (100 * scale.max())) + 128, 0, 255).astype(np.uint8)
-
-    arrays(graph, requantised)
-    arrays(graph, one_scale)
-
-
-@pytest.mark.slow
-def test_a_collapse_to_one_scale_is_caught(faulty: Path, colours: Path) -> None:
-    edit(faulty, collapse)
-    found = verify(faulty, colours)
-    assert not found["ok"]
-    rows = {row["path"]: row for row in found["files"]}
-    assert rows[MODEL]["reasons"][0].startswith("it agrees with the network on")
-    assert rows["openvino/int8/model.xml"]["ok"]
-
-
-@pytest.mark.slow
-def test_a_float_file_called_int8_is_caught(faulty: Path, colours: Path) -> None:
-    replace_file(faulty, MODEL, (faulty / "onnx/float32/model.onnx").read_bytes())
-    for part in ("model.xml", "model.bin"):
-        replace_file(faulty, f"openvino/int8/{part}", (faulty / "openvino/float32" / part).read_bytes())
-    rows = {row["path"]: row for row in verify(faulty, colours)["files"]}
-    for path in (MODEL, "openvino/int8/model.xml"):
-        assert rows[path]["reasons"] == ["it is called int8, but holds 0% of its weights so"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_hybrid_medium"])
 def test_each_family_computes_what_the_quantised_network_computes(name: str, tmp_path: Path) -> None:
     """Rounding that differs by one step spreads in these networks, as quantisation itself does: the file's distance
     from the quantised network is held against that one's distance from the float network."""
@@ -204,23 +131,21 @@ def test_files_that_openvino_does_not_open_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_openvino_program_predicts(both: Path, colours: Path) -> None:
-    import os
-    import subprocess
-
-    source = (both / "example_openvino.py").read_text()
+def test_the_openvino_program_predicts(run: Path, colours: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    export(run, bundle, ("openvino",), ("float16",))
+    source = (bundle / "example_openvino.py").read_text()
     assert len(source.splitlines()) < 40
     assert "torch" not in source.split('"""')[2]
     image = next((colours / "val" / "blue").iterdir())
     answer = subprocess.run(
-        [sys.executable, both / "example_openvino.py", image],
+        [sys.executable, bundle / "example_openvino.py", image],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ,
     )
     assert sum("\tunknown\t" not in line for line in answer.stdout.splitlines()) == 3
-    assert json.loads((both / "bundle.json").read_text())["examples"] == ["example_onnx.py", "example_openvino.py"]
+    assert json.loads((bundle / "bundle.json").read_text())["examples"] == ["example_openvino.py"]
 
 
 def test_without_openvino_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
