@@ -115,11 +115,12 @@ def plan_files(
     for precision in (*precisions, *beside):
         if precision not in GATES:
             raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(GATES)}")
-        without = [each.name for each in runtimes if precision not in each.precisions]
+        without = [each for each in runtimes if precision not in each.precisions]
         if len(without) == len(runtimes):
-            raise UserError(f"{precision} is a precision of none of {', '.join(without)}")
+            allowed = "; ".join(f"{each.name} has {', '.join(each.precisions)}" for each in runtimes)
+            raise UserError(f"{precision} is a precision of none of the runtimes: {allowed}")
         if without:
-            say(f"{precision}: not a precision of {', '.join(without)}")
+            say(f"{precision}: not a precision of {', '.join(each.name for each in without)}")
     plan = []
     for each in runtimes:
         wanted = [name for name in precisions if name in each.precisions] or list(each.precisions[:1])

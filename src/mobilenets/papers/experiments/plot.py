@@ -12,6 +12,7 @@ from .designs import Design
 COLOURS = ("#1f4e79", "#c0392b", "#2e8b57", "#b8860b")
 FORMS = ("png", "svg")
 BESIDE = -6 / 72  # inches from a network's point to the dots of its seeds
+LABELS = (6, -10), (-30, 6)  # points from a network to its label; in turns, for neighbours of two lines often meet
 ROOM = 1.4  # times the least and the most multiply-adds: where the axis ends
 
 
@@ -35,7 +36,7 @@ def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) ->
     axes = figure.add_subplot()
     beside = axes.transData + ScaledTranslation(BESIDE, 0, figure.dpi_scale_trans)
     lines = dict.fromkeys(cell["line"] for cell in cells)
-    for line, colour in zip(lines, COLOURS, strict=False):
+    for number, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
         points = sorted((cell for cell in cells if cell["line"] == line), key=lambda cell: cell["macs"])
         macs = [cell["macs"] / 1e6 for cell in points]
         top1 = [100 * cell["top1"] for cell in points]
@@ -47,11 +48,12 @@ def draw(design: Design, cells: list[dict[str, Any]], how: str, folder: Path) ->
         for cell, x in zip(points, macs):
             seeds = [100 * one for one in cell["by_seed"]]
             axes.plot([x] * len(seeds), seeds, ".", color=colour, alpha=0.5, markersize=6, zorder=1, transform=beside)
+            axes.update_datalim([(x, seed) for seed in seeds])  # which a transform of their own keeps them out of
             if len(points) > 1:
                 axes.annotate(
                     f"{cell['resolution']} px",
                     (x, 100 * cell["top1"]),
-                    (6, -10),
+                    LABELS[number % 2],
                     textcoords="offset points",
                     fontsize=8,
                     color=colour,
