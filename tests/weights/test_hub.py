@@ -303,6 +303,7 @@ GOOD = tgz({TFLITE.file: os.urandom(50_000)})
         (tgz({"a.tflite": b"a", "b.tflite": b"b"}), "but a.tflite, b.tflite"),
         (link_to_a_file(), "but no .tflite file"),
     ],
+    ids=["cut at the end", "half", "checksum", "no archive", "no tar", "none", "two", "a link"],
 )
 def test_archives_that_are_refused(places: Places, cache: Path, content: bytes, message: str) -> None:
     places.files[mirrored(TFLITE)] = content
