@@ -15,8 +15,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Tests run in so many processes, each with one thread: two take about half the time of one with two threads. A file stays in
-# one process, for the sake of its fixtures.
+# Tests run in so many processes, each with one thread, which small networks hardly need more of. A file stays in one process,
+# for the sake of its fixtures.
 WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile
 # The libraries that golden tables are recorded from; SHIM has tvshim.py, for a torchvision beside a CPU build of torch.
