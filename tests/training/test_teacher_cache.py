@@ -24,6 +24,7 @@ from mobilenets.errors import Terminated
 from mobilenets.training import teacher_cache
 from mobilenets.training.run import LAST
 from mobilenets.training.teacher_cache import TeacherCache, rounded
+from owncache import own_cache
 
 CACHED: dict[str, Any] = {**SETTINGS, "teacher_cache": 2, "batch_size": 12}  # 108 images: whole batches
 FILES = ["0.npy", "0.sha256", "1.npy", "1.sha256"]
@@ -32,7 +33,7 @@ FILES = ["0.npy", "0.sha256", "1.npy", "1.sha256"]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
-    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MOBILENETS_CACHE", own_cache(tmp_path / "cache"))
     return tmp_path / "cache" / "teachers"
 
 
@@ -46,7 +47,7 @@ def straight(shapes: Path, teacher: Path, tmp_path_factory: pytest.TempPathFacto
     """A Run with a cache that was empty, and the folder of the cache."""
     root = tmp_path_factory.mktemp("straight")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOBILENETS_CACHE", str(root / "cache"))
+        patch.setenv("MOBILENETS_CACHE", own_cache(root / "cache"))
         train(shapes, out=root / "run", teacher=teacher, **CACHED)
     (folder,) = (root / "cache" / "teachers").iterdir()
     return root / "run", folder

@@ -13,6 +13,7 @@ from mobilenets import train
 from mobilenets.data.pack import pack
 from mobilenets.deploy.evaluate import evaluate
 from mobilenets.errors import UserError
+from owncache import own_cache
 from shardserver import serving
 
 SETTINGS: dict[str, Any] = {"model": "mobilenet_v1", "width": 0.25, "resolution": 32, "epochs": 2, "batch_size": 16}
@@ -31,9 +32,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that is the test's own: the index of remote shards is kept there."""
-    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MOBILENETS_CACHE", own_cache(tmp_path / "cache"))
 
 
 def curve(run: dict[str, Any]) -> list[str]:

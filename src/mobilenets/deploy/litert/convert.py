@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 def converted(module: Shippable, *, quantised: bool) -> Any:
     """The model as litert-torch leaves it, in LiteRT's own records (schema's ModelT): one image at a time.
 
-    `quantised` says that the module's graph has quantisation in it, which becomes the file's integer operators.
+    `quantised` says that the module's graph has quantisation in it, which becomes the file's integer operators. Raises
+    UserError where litert-torch is missing, with the commands that install it and set typing_extensions right again.
     """
     import torch
 
+    # JAX, which comes with the converter, warns of every child process from then on; ours replace themselves at once
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     with quiet():
-        litert_torch = _converter()
+        (litert_torch,) = require("litert", "litert_torch")
         from ai_edge_litert import schema_py_generated as schema
 
         litert_torch.config.show_progress = False
@@ -35,17 +38,6 @@ def converted(module: Shippable, *, quantised: bool) -> Any:
             edge = litert_torch.convert(graph_module, example, quant_config=_static() if quantised else None)
             data = edge.model_content()
     return schema.ModelT.InitFromPackedBuf(data, 0)
-
-
-def _converter() -> Any:
-    """The converter. No extra installs it: a part of it that is not used here asks for a typing_extensions below 4.13.
-
-    Raises UserError with the commands that install it, and set typing_extensions right again, when it is missing.
-    """
-    (litert_torch,) = require("litert", "litert_torch")
-    # JAX, which comes with it, warns of every child process from now on; ours replace themselves at once
-    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-    return litert_torch
 
 
 def _static() -> Any:
