@@ -65,3 +65,17 @@ def test_what_squeeze_and_excite_costs() -> None:
         least, median, most = ratio
         times = f"| {row['with_ms']:.2f} ms | {row['without_ms']:.2f} ms |"
         assert f"| `{row['network']}` {times} {median:.2f} ({least:.2f}-{most:.2f}) |" in page
+
+
+def test_the_fastest_file() -> None:
+    """Against PyTorch eager in the same run, and beside it what torch.onnx.export gives by its defaults."""
+    latest = {row["network"]: row["arms"] for row in rows("runtimes.jsonl") if row["threads"] == 1}
+    theirs = {"PyTorch eager", "torchvision eager", "timm eager", "Keras predict", "plain ONNX export"}
+    best, plain = [], []
+    for name in ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"):
+        ms = {arm: told["ms"] for arm, told in latest[name].items()}  # type: ignore[attr-defined]
+        best.append(f"{ms['PyTorch eager'] / min(took for arm, took in ms.items() if arm not in theirs):.1f}")
+        plain.append(f"{ms['PyTorch eager'] / ms['plain ONNX export']:.1f}")
+    line = row_of_the_table("the fastest file of V1 / V2 / V3-Large")
+    assert f"{' / '.join(best)} times as fast" in line
+    assert f"plain ONNX export {' / '.join(plain)}" in line
