@@ -39,36 +39,6 @@ SHARED = Path(os.environ.get("MOBILENETS_SHARED", HERE.parents[1] / "shared"))
 
 PUBLISHED = "weights/tflite/mobilenet_v2_1.0_224_quant/mobilenet_v2_1.0_224_quant.tflite"
 NARROW = "weights/tflite/mobilenet_v1_0.25_224_float/mobilenet_v1_0.25_224_1_default_1.tflite"
-TASKS: dict[str, dict[str, Any]] = {
-    "cifar": {
-        "data": "data/cifar10_jpg/cifar10_jpg.zip",
-        "student": {"model": "mobilenet_v1", "width": 0.25, "resolution": 32, "total_stride": 16},
-        "teacher": {"weights": PUBLISHED, "resolution": 64},
-        "teacher_minutes": 8.0,
-        "minutes": 4.0,
-    },
-    "rps": {
-        "data": "data/rps_hands",
-        "student": {"model": "mobilenet_v3_small", "width": 0.25, "resolution": 128, "batch_size": 32},
-        "teacher": {"weights": PUBLISHED, "resolution": 128},
-        "teacher_minutes": 6.0,
-        "minutes": 4.0,
-    },
-    "cifar-tuned": {
-        "data": "data/cifar10_jpg/cifar10_jpg.zip",
-        "student": {"weights": NARROW, "resolution": 32, "total_stride": 16},
-        "teacher": {"weights": PUBLISHED, "resolution": 48, "total_stride": 16},
-        "teacher_minutes": 8.0,
-        "minutes": 4.0,
-    },
-    "rps-tuned": {
-        "data": "data/rps_hands",
-        "student": {"weights": NARROW, "resolution": 128, "batch_size": 32},
-        "teacher": {"weights": PUBLISHED, "resolution": 96},
-        "teacher_minutes": 6.0,
-        "minutes": 4.0,
-    },
-}
 TAUGHT: dict[str, Any] = {"distill": "soft:0.9", "temperature": 4.0, "teacher_cache": 4}
 SCRATCH: dict[str, dict[str, dict[str, Any]]] = {  # options beside the student's, for each arm
     "alone": {"lr 2e-3": {}, "lr 5e-3": {"lr": 5e-3}},
@@ -86,6 +56,40 @@ TUNED: dict[str, dict[str, dict[str, Any]]] = {
     "alone": {f"lr {lr:g}": {"lr": lr} for lr in (2e-3, 5e-3, 1e-2)},
     "taught": {f"every batch, lr {lr:g}": EACH | {"lr": lr} for lr in (2e-3, 5e-3, 1e-2)}
     | {f"8 copies, lr {lr:g}": EACH | {"lr": lr, "teacher_cache": 8} for lr in (5e-3,)},
+}
+TASKS: dict[str, dict[str, Any]] = {
+    "cifar": {
+        "data": "data/cifar10_jpg/cifar10_jpg.zip",
+        "student": {"model": "mobilenet_v1", "width": 0.25, "resolution": 32, "total_stride": 16},
+        "teacher": {"weights": PUBLISHED, "resolution": 64},
+        "teacher_minutes": 8.0,
+        "minutes": 4.0,
+        "choices": SCRATCH,
+    },
+    "rps": {
+        "data": "data/rps_hands",
+        "student": {"model": "mobilenet_v3_small", "width": 0.25, "resolution": 128, "batch_size": 32},
+        "teacher": {"weights": PUBLISHED, "resolution": 128},
+        "teacher_minutes": 6.0,
+        "minutes": 4.0,
+        "choices": SCRATCH,
+    },
+    "cifar-tuned": {
+        "data": "data/cifar10_jpg/cifar10_jpg.zip",
+        "student": {"weights": NARROW, "resolution": 32, "total_stride": 16},
+        "teacher": {"weights": PUBLISHED, "resolution": 48, "total_stride": 16},
+        "teacher_minutes": 8.0,
+        "minutes": 4.0,
+        "choices": TUNED,
+    },
+    "rps-tuned": {
+        "data": "data/rps_hands",
+        "student": {"weights": NARROW, "resolution": 128, "batch_size": 32},
+        "teacher": {"weights": PUBLISHED, "resolution": 96},
+        "teacher_minutes": 6.0,
+        "minutes": 4.0,
+        "choices": TUNED,
+    },
 }
 
 
@@ -114,19 +118,14 @@ def run_task(name: str, given: argparse.Namespace) -> None:
     """The teacher, the choices, then both arms with every seed."""
     minutes = given.minutes or TASKS[name]["minutes"]
     teacher = make_teacher(name, given)
-    choices_of = choices(name)
-    for arm, known in choices_of.items():
+    choices: dict[str, dict[str, dict[str, Any]]] = TASKS[name]["choices"]
+    for arm, known in choices.items():
         for choice in known:
             measure(name, arm, choice, teacher, given.choice_minutes, 0, given, choosing=True)
     for seed in (int(seed) for seed in given.seeds.split(",")):
-        for arm in choices_of:
+        for arm in choices:
             choice = best_choice(name, arm, given.choice_minutes)
             measure(name, arm, choice, teacher, minutes, seed, given, choosing=False)
-
-
-def choices(name: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """The settings that a task's arms choose from."""
-    return TUNED if name.endswith("-tuned") else SCRATCH
 
 
 def best_choice(name: str, arm: str, minutes: float) -> str:
@@ -169,7 +168,7 @@ def measure(
     key |= {"choice": choice, "threads": torch.get_num_threads()}
     if find(key):
         return
-    options = dict(choices(name)[arm][choice])
+    options = dict(TASKS[name]["choices"][arm][choice])
     if arm == "taught":
         options["teacher"] = teacher
     with tempfile.TemporaryDirectory() as folder:

@@ -6,12 +6,12 @@
 
 For each network a Bundle with a file for every runtime and precision that is installed and runs here (random weights,
 int8 calibrated with --data); beside it PyTorch eager (our network, float32, channels first, inference_mode),
-torchvision's and timm's networks run the same way, Keras' predict, and the file that torch.onnx.export writes by its
-defaults in onnxruntime. Each is a process of its own, pinned to as many processors as threads; after a round of
-warm-up the rounds are taken in turns, and the figure is the median of the rounds' medians. What cannot run is skipped
-with one line. Rows, one for each network and number of threads, are appended to benchmarks/results/runtimes.jsonl;
-those that are there for this machine are not measured again (--again does). The peers need an environment of their own
-with torch, timm, torchvision, keras and a backend (PYTHONPATH may hold a shim).
+torchvision's and timm's networks run the same way, Keras' predict (on JAX, or what KERAS_BACKEND says), and the file
+that torch.onnx.export writes by its defaults in onnxruntime. Each is a process of its own, pinned to as many processors
+as threads; after a round of warm-up the rounds are taken in turns, and the figure is the median of the rounds' medians.
+What cannot run is skipped with one line. Rows, one for each network and number of threads, are appended to
+benchmarks/results/runtimes.jsonl; those that are there for this machine are not measured again (--again does). The
+peers need an environment of their own with torch, timm, torchvision, keras and a backend (PYTHONPATH may hold a shim).
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ import torch
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.console import say
-from mobilenets.deploy.bench import why_not
+from mobilenets.deploy.auto import why_untried
 from mobilenets.deploy.bundle import is_bundle, open_bundle
 from mobilenets.deploy.contestant import SOURCE, worker_command, worker_environment
-from mobilenets.deploy.export import Source, not_written, plan_files, write_bundle
+from mobilenets.deploy.export import Source, write_bundle
 from mobilenets.deploy.gates import GATES, GOLDEN
 from mobilenets.deploy.load import load
 from mobilenets.deploy.machine import best_cores, machine
+from mobilenets.deploy.plan import plan_files
 from mobilenets.deploy.runtimes import RUNTIMES, runtime
 from mobilenets.nn.network import build_network
 from turns import Arm, in_turns, where_and_when
@@ -75,7 +76,7 @@ def write_files(network: str, folder: Path, arguments: argparse.Namespace) -> No
     """The Bundle."""
     names = []
     for name in RUNTIMES:
-        reason = why_not(name) or not_written(runtime(name))
+        reason = why_untried(name)
         if reason is None:
             names.append(name)
         else:
@@ -187,6 +188,7 @@ def main() -> None:
                 arms = arms_of(network, folder, threads, arguments)
                 found = in_turns(arms, threads, arguments.rounds, arguments.seconds)
                 row = {"network": network, "size": arguments.size, "threads": threads, "rounds": arguments.rounds}
+                row["seconds"] = arguments.seconds
                 row |= {"arms": found, "torch": torch.__version__} | where_and_when()
                 print(f"\n{network}, {arguments.size} px, {threads} threads")
                 for name, told in sorted(found.items(), key=lambda item: item[1]["ms"]):

@@ -68,6 +68,7 @@ def torch_run(arm, network, size, threads):
 
 def keras_run(network, size):
     """A function that calls a Keras network's predict once."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # its own default, TensorFlow, is not in the peers' environment
     import keras
     import numpy as np
 

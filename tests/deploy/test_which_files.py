@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mobilenets import extras
-from mobilenets.deploy.export import export, plan_files
+from mobilenets.deploy.export import export
+from mobilenets.deploy.plan import plan_files
 from mobilenets.deploy.runtimes import RUNTIMES, runtime
 from mobilenets.errors import UserError
 

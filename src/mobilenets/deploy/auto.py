@@ -11,7 +11,8 @@ from ..console import say
 from ..errors import UserError
 from .bench import bench, why_not
 from .bundle import open_bundle
-from .export import Source, check_installed, not_written, plan_files, say_files, write_bundle
+from .export import Source, say_files, write_bundle
+from .plan import check_installed, missing_library, plan_files
 from .runtimes import FLOAT32, RUNTIMES, Runtime, runtime
 
 SECONDS = 2.0  # of measuring each file
@@ -28,7 +29,7 @@ def export_fastest(
     that it is the one that `predict` and `evaluate` open. The answer's `auto` lists what was tried and what was not;
     it is stored in measured.json too.
     """
-    not_tried = {name: reason for name in RUNTIMES if (reason := why_not(name) or not_written(runtime(name)))}
+    not_tried = {name: reason for name in RUNTIMES if (reason := why_untried(name))}
     tried = [runtime(name) for name in RUNTIMES if name not in not_tried]
     for name, reason in not_tried.items():
         say(f"{name}: not tried, {reason}")
@@ -65,3 +66,8 @@ def export_fastest(
     }
     open_bundle(target).store("auto", auto)
     return {"bundle": str(target), "files": files, "auto": auto}
+
+
+def why_untried(name: str) -> str | None:
+    """Why a runtime's files cannot be written here, or not measured; None where they can."""
+    return why_not(name) or missing_library(runtime(name))

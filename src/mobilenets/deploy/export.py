@@ -18,16 +18,16 @@ from .. import __version__
 from ..console import progress, say
 from ..digest import digest
 from ..errors import UserError
-from ..extras import absent
 from .bundle import CARD, FORMAT, KIND, MANIFEST, MEASURED, WEIGHTS
 from .calibrate import IMAGES, calibration_images
 from .card import model_card
-from .gates import GATES, GOLDEN
+from .gates import GOLDEN
 from .golden import COUNT, Golden, golden_images, write_golden
 from .load import Loaded, TorchSession, load, run_torch
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
 from .place import check_target, new_folder
-from .runtimes import AUTO, INT8, RUNTIMES, Runtime, one_line, runtime, versions
+from .plan import check_installed, plan_files
+from .runtimes import AUTO, INT8, Runtime, one_line, runtime, versions
 
 if TYPE_CHECKING:
     from ..compress.static import Quantised
@@ -101,48 +101,6 @@ def write_bundle(
         manifest, files = _fill(folder, source, plan, golden, failed)
         _write_manifest(folder, manifest, files)
     return files
-
-
-def plan_files(
-    runtimes: Sequence[Runtime], precisions: Sequence[str], beside: Sequence[str] = ()
-) -> list[tuple[Runtime, str]]:
-    """Which files to write, in order: of each runtime `precisions`, or its first, and those in `beside` that it has.
-
-    Raises UserError for a precision that none of the runtimes has.
-    """
-    if not runtimes:
-        raise UserError(f"no runtime to export to; allowed: {', '.join(RUNTIMES)}, {AUTO}")
-    for precision in (*precisions, *beside):
-        if precision not in GATES:
-            raise UserError(f"unknown precision {precision!r}; allowed: {', '.join(GATES)}")
-        without = [each for each in runtimes if precision not in each.precisions]
-        if len(without) == len(runtimes):
-            allowed = "; ".join(f"{each.name} has {', '.join(each.precisions)}" for each in runtimes)
-            raise UserError(f"{precision} is a precision of none of the runtimes: {allowed}")
-        if without:
-            say(f"{precision}: not a precision of {', '.join(each.name for each in without)}")
-    plan = []
-    for each in runtimes:
-        wanted = [name for name in precisions if name in each.precisions] or list(each.precisions[:1])
-        wanted += [name for name in beside if name in each.precisions]
-        plan += [(each, name) for name in dict.fromkeys(wanted)]
-    return plan
-
-
-def check_installed(plan: Sequence[tuple[Runtime, str]]) -> None:
-    """Raises UserError, one line, with the commands that install what writing and running those files needs."""
-    missing = [reason for each, _ in plan if (reason := not_written(each))]
-    if any(precision in each.calibrated for each, precision in plan):
-        missing.append(absent("int8", "torchao") or "")
-    lines = dict.fromkeys(filter(None, missing))
-    if lines:
-        raise UserError("; ".join(lines))
-
-
-def not_written(each: Runtime) -> str | None:
-    """Why that runtime's files cannot be written and run here for want of a library; None where they can."""
-    run = () if each.elsewhere() else each.runs_with
-    return absent(each.extra, *each.writes_with, *run)
 
 
 @dataclass
