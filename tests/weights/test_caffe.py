@@ -1,84 +1,21 @@
-"""The Caffe reader: generated networks, single layers, malformed files, and RetinaFace's published V1 0.25."""
+"""The Caffe reader: generated networks, single layers, phases, and the two files in either order."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from caffe_writer import Net, blob, caffemodel, chunk, fields
+from caffe_networks import NETS, images, v1, v2, v3
+from caffe_writer import Net, blob, caffemodel
 from interpreter import before_softmax, run_graph
 from torch.nn import functional as F
 
 from mobilenets.errors import UserError
 from mobilenets.weights import caffe
-from mobilenets.weights.graph import Graph
-
-
-def images(size: int = 32, seed: int = 0) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 3, size, size)).astype(np.float32))
-
-
-def v1(**options: bool) -> Net:
-    """shicai's V1: in place, ReLU, depthwise as grouped Convolution."""
-    net = Net(images(), **options)
-    x = net.act("relu1", net.norm("conv1/bn", net.conv("conv1", "data", 8, 3, 2), eps=None))
-    for index, (out, stride) in enumerate(((16, 1), (24, 2), (24, 1)), 2):
-        wide = net.values[x].shape[1]
-        x = net.conv(f"conv{index}/dw", x, wide, 3, stride, wide)
-        x = net.act(f"relu{index}/dw", net.norm(f"conv{index}/dw/bn", x))
-        x = net.act(f"relu{index}/sep", net.norm(f"conv{index}/sep/bn", net.conv(f"conv{index}/sep", x, out)))
-    net.classify(x, 7)
-    return net
-
-
-def v2() -> Net:
-    """shicai's V2: BatchNorm to a blob of its own, an Eltwise without settings as the residual."""
-    net = Net(images())
-    x = net.act("relu1", net.norm("conv1/bn", net.conv("conv1", "data", 8, 3, 2), top="conv1/bn"))
-    for index, (out, stride) in enumerate(((12, 2), (12, 1), (16, 1)), 2):
-        start, name = x, f"conv{index}"
-        mid = net.values[x].shape[1] * 6
-        x = net.act(f"relu{index}/a", net.norm(f"{name}/a/bn", net.conv(f"{name}/a", x, mid), top=f"{name}/a/bn"))
-        x = net.conv(f"{name}/dw", x, mid, 3, stride, mid)
-        x = net.act(f"relu{index}/dw", net.norm(f"{name}/dw/bn", x, top=f"{name}/dw/bn"))
-        x = net.norm(f"{name}/lin/bn", net.conv(f"{name}/lin", x, out), top=f"{name}/lin/bn")
-        if net.values[start].shape == net.values[x].shape:
-            x = net.add(f"block{index}", start, x)
-    net.classify(x, 7)
-    return net
-
-
-def v3(depthwise: str = "DepthwiseConvolution") -> Net:
-    """V3 with the spelling of jixing0415/caffe-mobilenet-v3: hard forms of Power, ReLU6, Eltwise; Scale as the gate."""
-    net = Net(images())
-    x = net.hard(net.norm("conv1-bn", net.conv("conv1", "data", 8, 3, 2)))
-    for index, (k, out, stride, swish) in enumerate(((3, 8, 2, False), (5, 8, 1, True)), 2):
-        start, name = x, f"conv{index}"
-        wide = 24
-        x = net.norm(f"{name}/expand-bn", net.conv(f"{name}/expand", x, wide))
-        x = net.hard(x) if swish else net.act(f"{name}/relu", x, "ReLU6")
-        x = net.norm(f"{name}/dw-bn", net.conv(f"{name}/dw", x, wide, k, stride, wide, kind=depthwise))
-        x = net.hard(net.squeeze(x, 6)) if swish else net.act(f"{name}/dw-relu", net.squeeze(x, 6), "ReLU6")
-        x = net.norm(f"{name}/lin-bn", net.conv(f"{name}/lin", x, out))
-        if stride == 1:
-            x = net.add(f"block{index}", start, x)
-    net.classify(x, 7)
-    return net
-
-
-NETS = {
-    "v1": v1,
-    "v1-legacy-shapes": lambda: v1(legacy=True),
-    "v1-double": lambda: v1(double=True),
-    "v2": v2,
-    "v3": v3,
-}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -166,8 +103,6 @@ def test_the_scale_factor_of_batchnorm_is_divided_out_and_zero_counts_as_zero(
     assert node.eps == pytest.approx(1e-5)
     assert ("BatchNorm" in source.facts) == (factor == 0)
 
-
-# --------------------------------------------------------------------------------------------------- single layers
 
 X = images(4)
 GATE = X.mean((2, 3))
@@ -262,8 +197,6 @@ def test_an_inner_product_may_be_stored_transposed_or_with_four_sizes(tmp_path: 
     assert np.allclose(run_graph(graph, X.numpy()), expected, atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------ phases and preprocessing
-
 TRAINING = """
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }
   transform_param { scale: 0.5 mirror: true crop_size: 16 mean_value: [1, 2, 3] } }
@@ -307,9 +240,6 @@ def test_without_a_data_layer_the_preprocessing_is_the_custom_of_the_published_f
     assert "shicai/MobileNet-Caffe" in found.custom
 
 
-# ------------------------------------------------------------------------------------------------------ two sources
-
-
 def test_the_two_files_in_either_order_and_from_one_alone(tmp_path: Path) -> None:
     prototxt = v1().write(tmp_path)
     model = tmp_path / "net.caffemodel"
@@ -329,149 +259,6 @@ def test_the_missing_half_is_named(tmp_path: Path) -> None:
         caffe.read(prototxt, prototxt)
     with pytest.raises(UserError, match="no such file"):
         caffe.read(prototxt, tmp_path / "absent.caffemodel")
-
-
-# -------------------------------------------------------------------------------------------------- malformed input
-
-INPUT = 'input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8 '
-CONV = (
-    'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 1 } }'
-)
-WEIGHTS = caffemodel({"c": [blob(np.ones((2, 3, 1, 1))), blob(np.ones(2))]})
-
-
-@pytest.mark.parametrize(
-    ("text", "model", "message"),
-    [
-        (b"", WEIGHTS, "has no layers"),
-        (b"\x89PNG\r\n\xff", WEIGHTS, "it is no text"),
-        (b"PK\x03\x04 zip", WEIGHTS, "not a prototxt"),
-        (b"layer {", WEIGHTS, "not a prototxt"),
-        (b"a {" * 5000, WEIGHTS, "not a prototxt"),
-        (b'layers { name: "c" type: CONVOLUTION }', WEIGHTS, "before 2015"),
-        (CONV.encode(), WEIGHTS, "its inputs are: none"),
-        ((INPUT + 'input: "info" ' + CONV).encode(), WEIGHTS, "its inputs are: data, info|the shape of input"),
-        (b'input: "data" input_dim: 1 ' + CONV.encode(), WEIGHTS, r"shape of input data .* \[1\]"),
-        ((INPUT + CONV.replace('"data"', '"date"')).encode(), WEIGHTS, "takes date"),
-        ((INPUT + CONV.replace("num_output: 2", "num_output: 4")).encode(), WEIGHTS, "4 outputs"),
-        ((INPUT + CONV.replace("kernel_size: 1", "kernel_size: 3")).encode(), WEIGHTS, "3, 3"),
-        ((INPUT + CONV.replace("kernel_size: 1", "kernel_size: 1 stride: 0")).encode(), WEIGHTS, "1 or more"),
-        ((INPUT + CONV.replace("kernel_size: 1", "kernel_size: 1 group: 2")).encode(), WEIGHTS, "channels in 2 groups"),
-        (
-            (INPUT + CONV.replace("num_output: 2", "num_output: 2 bias_term: false")).encode(),
-            WEIGHTS,
-            "stores 2 tensors",
-        ),
-        ((INPUT + CONV.replace('"c"', '"d"')).encode(), WEIGHTS, "stores 0 tensors instead of 2"),
-        ((INPUT + CONV).encode(), b"", "stores no weights"),
-        ((INPUT + CONV).encode(), WEIGHTS[:-3], "cut short"),
-        ((INPUT + CONV).encode(), b"\x93NUMPY" * 9, "not a caffemodel"),
-        ((INPUT + CONV).encode(), caffemodel({"c": [blob(np.ones(6))[:-4]]}), "not a caffemodel|cut short"),
-        ((INPUT + CONV).encode(), chunk(2, b"old"), "before 2015"),
-        ((INPUT + CONV).encode(), WEIGHTS + WEIGHTS, "two layers with weights are called c"),
-        (
-            (INPUT + CONV).encode(),
-            caffemodel({"c": [chunk(7, chunk(1, b"\x02\x03")) + chunk(5, bytes(4 * 5))]}),
-            r"5 values for the shape \(2, 3\)",
-        ),
-    ],
-)
-def test_malformed_files_are_refused_in_one_line(text: bytes, model: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / "net.prototxt").write_bytes(text)
-    (tmp_path / "net.caffemodel").write_bytes(model)
-    with pytest.raises(UserError, match=message) as caught:
-        caffe.read(tmp_path / "net.prototxt")
-    assert "\n" not in str(caught.value)
-    assert str(tmp_path / "net.") in str(caught.value)
-
-
-# -------------------------------------------------------------------------------------------------------- RetinaFace
-
-
-def stored_tensors(path: Path) -> dict[str, list[np.ndarray]]:
-    """The caffemodel's tensors by layer, read off the bytes."""
-    found = {}
-    for number, layer in fields(path.read_bytes()):
-        if number == 100:
-            assert isinstance(layer, bytes)
-            parts = list(fields(layer))
-            name = next(part for key, part in parts if key == 1).decode()
-            found[name] = [
-                np.frombuffer(next(part for key, part in fields(part) if key == 5), "<f4")
-                for key, part in parts
-                if key == 7
-            ]
-    return found
-
-
-def plain_backbone(prototxt: Path, tensors: dict[str, list[np.ndarray]], images: torch.Tensor, last: str) -> np.ndarray:
-    """The chain of layers up to `last`, read by regular expressions, evaluated in float64 by the layers' formulas."""
-    x = images.double()
-    for layer in re.split(r"^layer\s*\{", prototxt.read_text(), flags=re.MULTILINE)[2:]:
-        kind = re.search(r'type:\s*"(\w+)"', layer)[1]
-        name = re.search(r'top:[^\n]*\n\s*name:\s*"(\w+)"', layer)[1]
-        w = [torch.from_numpy(each.copy()).double() for each in tensors.get(name, [])]
-        if kind == "Convolution":
-            setting = {key: int(re.search(rf"\b{key}:\s*(\d+)", layer)[1]) for key in ("num_output", "kernel_size")}
-            pad, group, stride = (int(re.search(rf"\b{key}:\s*(\d+)", layer)[1]) for key in ("pad", "group", "stride"))
-            weight = w[0].view(setting["num_output"], -1, setting["kernel_size"], setting["kernel_size"])
-            x = F.conv2d(x, weight, None, stride, pad, 1, group)
-        elif kind == "BatchNorm":
-            mean, var = (each / w[2] for each in w[:2])
-            x = (x - mean.view(-1, 1, 1)) / (var + 1e-5).sqrt().view(-1, 1, 1)
-        elif kind == "Scale":
-            x = x * w[0].view(-1, 1, 1) + w[1].view(-1, 1, 1)
-        elif kind == "ReLU":
-            x = x.relu()
-        if name == last:
-            return x.numpy()
-    raise AssertionError(f"no layer {last}")
-
-
-def test_retinaface_backbone_equals_a_plain_evaluation_of_its_files(shared: Path) -> None:
-    folder = shared / "weights" / "caffe" / "retinaface_mnet25"
-    graph = caffe.read(folder / "mnet25.caffemodel").graph
-    assert graph is not None
-    pixels = np.random.default_rng(1).uniform(0, 255, (1, 3, 96, 64)).astype(np.float32)
-    tensors = stored_tensors(folder / "mnet25.caffemodel")
-    expected = plain_backbone(folder / "mnet25.prototxt", tensors, torch.from_numpy(pixels), "mobilenet0_relu26_fwd")
-    assert expected.shape == (1, 256, 3, 2)
-    assert expected.max() > 1  # the comparison is of something
-    found = run_graph(graph_until(graph, "mobilenet0_relu26_fwd"), pixels, "mobilenet0_relu26_fwd")
-    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-
-
-def graph_until(graph: Graph, value: str) -> Graph:
-    """The graph without the operations after the one that makes `value`."""
-    last = next(index for index, node in enumerate(graph.nodes) if node.output == value)
-    return replace(graph, nodes=graph.nodes[: last + 1])
-
-
-def test_retinaface_is_read_whole(shared: Path) -> None:
-    folder = shared / "weights" / "caffe" / "retinaface_mnet25"
-    source = caffe.read(folder / "mnet25.prototxt")
-    assert source.normalisation is not None
-    assert (source.normalisation.mean, source.normalisation.std) == ((0, 0, 0), (1, 1, 1))
-    assert not source.normalisation.bgr
-    assert not source.normalisation.stated
-    graph = source.graph
-    assert graph is not None
-    counts = Counter(node.op for node in graph.nodes)
-    assert counts == {"conv": 56, "norm": 47, "affine": 47, "act": 41, "other": 13, "softmax": 3, "add": 2}
-    assert Counter(node.kind for node in graph.nodes if node.op == "other") == {
-        "Concat": 3,
-        "Reshape": 6,
-        "Deconvolution": 2,
-        "Crop": 2,
-    }
-    assert len(graph.outputs) == 9
-    assert (graph.channels, graph.height, graph.width) == (3, 416, 288)
-    tensors = stored_tensors(folder / "mnet25.caffemodel")
-    assert len(graph.tensors) == sum(len(each) for each in tensors.values()) == 322
-    assert sorted(source for node in graph.nodes for source in node.sources) == sorted(graph.tensors)
-    for node in graph.nodes:
-        if node.op == "conv":
-            assert np.array_equal(node.weights["weight"].reshape(-1), tensors[node.name][0])
 
 
 def test_the_reference_runtime_is_opencv_where_it_reads_caffe(tmp_path: Path) -> None:
