@@ -1,18 +1,16 @@
 """A network of width 0.25 trained alone, and taught by a wide one, for the same wall time on one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/distill.py cifar    # teacher, choice of settings, both arms with three seeds
-    OMP_NUM_THREADS=1 python benchmarks/distill.py cifar-tuned rps-tuned
-    python benchmarks/distill.py --table                    # what was measured so far
+    OMP_NUM_THREADS=1 python benchmarks/distill.py cifar rps    # teachers, choices of settings, both arms, three seeds
+    python benchmarks/distill.py --table                        # what was measured so far
 
-`cifar` and `rps` begin the student with random weights, `-tuned` with the published ones of V1 0.25, in both arms.
-
-The teacher is V2 1.0 with published weights, fine-tuned once for each task for the minutes that TASKS states, and kept
-in --teachers; its own training is not part of an arm, all that it answers during an arm is. Then each of the choices is
-trained once for --choice-minutes, and each arm takes the one with the best selection score: the learning rate alone, or
-the teacher's settings too. Their rows hold the selection score alone: no choice may rest on the reported split. Equal
-wall time means something on an idle core only: a training waits until the machine's load is below --load, and is
-repeated where it had less than --share of its core. Rows are appended to benchmarks/results/distill.jsonl; what stands
-there is not run again, so an interrupted benchmark goes on.
+The teacher is V2 1.0 with published weights, fine-tuned once for each task for the minutes that TASKS states, exported
+to OpenVINO in int8 and kept in --teachers; its own training is not part of an arm, all that its file answers during an
+arm is. The student begins with random weights in both arms. Each of the choices is trained once for --choice-minutes,
+and each arm takes the learning rate with the best selection score. Their rows hold that score alone: no choice may rest
+on the reported split. Equal wall time means something on an idle
+core only: a training waits until the machine's load is below --load, and is repeated where it had less than --share of
+its core. Rows are appended to benchmarks/results/distill.jsonl; what stands there is not run again, so an interrupted
+benchmark goes on.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from typing import Any
 import torch
 
 from from_scratch import machine
-from mobilenets.api import train
+from mobilenets import export, train
 from mobilenets.arch.cost import cost
 from mobilenets.arch.spec import Spec
 
@@ -38,24 +36,11 @@ ROWS = HERE / "results" / "distill.jsonl"
 SHARED = Path(os.environ.get("MOBILENETS_SHARED", HERE.parents[1] / "shared"))
 
 PUBLISHED = "weights/tflite/mobilenet_v2_1.0_224_quant/mobilenet_v2_1.0_224_quant.tflite"
-NARROW = "weights/tflite/mobilenet_v1_0.25_224_float/mobilenet_v1_0.25_224_1_default_1.tflite"
-TAUGHT: dict[str, Any] = {"distill": "soft:0.9", "temperature": 4.0, "teacher_cache": 4}
-SCRATCH: dict[str, dict[str, dict[str, Any]]] = {  # options beside the student's, for each arm
-    "alone": {"lr 2e-3": {}, "lr 5e-3": {"lr": 5e-3}},
-    "taught": {
-        "T 4": TAUGHT,
-        "T 1": TAUGHT | {"temperature": 1.0},
-        "T 2": TAUGHT | {"temperature": 2.0},
-        "T 4, half": TAUGHT | {"distill": "soft:0.5"},
-        "T 4, lr 5e-3": TAUGHT | {"lr": 5e-3},
-        "T 4, every batch": {name: value for name, value in TAUGHT.items() if name != "teacher_cache"},
-    },
-}
-EACH: dict[str, Any] = {"distill": "soft:0.9", "temperature": 4.0}
-TUNED: dict[str, dict[str, dict[str, Any]]] = {
-    "alone": {f"lr {lr:g}": {"lr": lr} for lr in (2e-3, 5e-3, 1e-2)},
-    "taught": {f"every batch, lr {lr:g}": EACH | {"lr": lr} for lr in (2e-3, 5e-3, 1e-2)}
-    | {f"8 copies, lr {lr:g}": EACH | {"lr": lr, "teacher_cache": 8} for lr in (5e-3,)},
+FILE = "openvino/int8/model.xml"  # of the teacher's bundle: it answers, in its own runtime
+TAUGHT: dict[str, Any] = {"distill": "soft:0.9", "temperature": 1.0, "teacher_cache": 16}
+CHOICES: dict[str, dict[str, dict[str, Any]]] = {  # options beside the student's, for each arm
+    "alone": {f"lr {lr:g}": {"lr": lr} for lr in (5e-3, 1e-2, 2e-2)},
+    "taught": {f"lr {lr:g}": TAUGHT | {"lr": lr} for lr in (5e-3, 1e-2, 2e-2)},
 }
 TASKS: dict[str, dict[str, Any]] = {
     "cifar": {
@@ -64,7 +49,6 @@ TASKS: dict[str, dict[str, Any]] = {
         "teacher": {"weights": PUBLISHED, "resolution": 64},
         "teacher_minutes": 8.0,
         "minutes": 4.0,
-        "choices": SCRATCH,
     },
     "rps": {
         "data": "data/rps_hands",
@@ -72,23 +56,6 @@ TASKS: dict[str, dict[str, Any]] = {
         "teacher": {"weights": PUBLISHED, "resolution": 128},
         "teacher_minutes": 6.0,
         "minutes": 4.0,
-        "choices": SCRATCH,
-    },
-    "cifar-tuned": {
-        "data": "data/cifar10_jpg/cifar10_jpg.zip",
-        "student": {"weights": NARROW, "resolution": 32, "total_stride": 16},
-        "teacher": {"weights": PUBLISHED, "resolution": 48, "total_stride": 16},
-        "teacher_minutes": 8.0,
-        "minutes": 4.0,
-        "choices": TUNED,
-    },
-    "rps-tuned": {
-        "data": "data/rps_hands",
-        "student": {"weights": NARROW, "resolution": 128, "batch_size": 32},
-        "teacher": {"weights": PUBLISHED, "resolution": 96},
-        "teacher_minutes": 6.0,
-        "minutes": 4.0,
-        "choices": TUNED,
     },
 }
 
@@ -99,7 +66,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=[], choices=[[], *TASKS], metavar="|".join(TASKS))
     parser.add_argument("--minutes", type=float, help="for each arm, in place of the task's own")
     parser.add_argument("--teacher-minutes", type=float, help="in place of the task's own")
-    parser.add_argument("--choice-minutes", type=float, default=1.0, help="for each choice of settings")
+    parser.add_argument("--choice-minutes", type=float, default=2.0, help="for each choice of settings")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--teachers", type=Path, default=Path("runs/teachers"), help="folder that keeps the teachers")
     parser.add_argument("--load", type=float, default=2.2, help="load average below which a training begins")
@@ -118,12 +85,11 @@ def run_task(name: str, given: argparse.Namespace) -> None:
     """The teacher, the choices, then both arms with every seed."""
     minutes = given.minutes or TASKS[name]["minutes"]
     teacher = make_teacher(name, given)
-    choices: dict[str, dict[str, dict[str, Any]]] = TASKS[name]["choices"]
-    for arm, known in choices.items():
-        for choice in known:
+    for arm, choices in CHOICES.items():
+        for choice in choices:
             measure(name, arm, choice, teacher, given.choice_minutes, 0, given, choosing=True)
     for seed in (int(seed) for seed in given.seeds.split(",")):
-        for arm in choices:
+        for arm in CHOICES:
             choice = best_choice(name, arm, given.choice_minutes)
             measure(name, arm, choice, teacher, minutes, seed, given, choosing=False)
 
@@ -137,14 +103,17 @@ def best_choice(name: str, arm: str, minutes: float) -> str:
 
 
 def make_teacher(name: str, given: argparse.Namespace) -> str:
-    """The path of the task's teacher, trained where it is not there; its row says what it scores."""
+    """The path of the teacher's file, trained and exported where it is not there; its row says what the Run scores."""
     task = TASKS[name]
     minutes = given.teacher_minutes or task["teacher_minutes"]
     run = given.teachers / f"{name}-{minutes:g}-minutes"
     key = {"task": name, "arm": "teacher", "seed": 100, "minutes": minutes, "threads": torch.get_num_threads()}
     if not find(key):
         append(key | train_idle(task, begin(task["teacher"]), minutes, 100, run, given) | machine())
-    return str(run)
+    bundle = given.teachers / f"{name}-bundle"
+    if not (bundle / FILE).exists():
+        export(run, bundle, to=["openvino"], int8=True)
+    return str(bundle / FILE)
 
 
 def begin(settings: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +137,7 @@ def measure(
     key |= {"choice": choice, "threads": torch.get_num_threads()}
     if find(key):
         return
-    options = dict(TASKS[name]["choices"][arm][choice])
+    options = dict(CHOICES[arm][choice])
     if arm == "taught":
         options["teacher"] = teacher
     with tempfile.TemporaryDirectory() as folder:
@@ -228,9 +197,9 @@ def find(key: dict[str, Any]) -> bool:
 
 
 def append(row: dict[str, Any]) -> None:
-    """Adds a row; the teacher's path says nothing elsewhere, so only its name stays."""
+    """Adds a row; the folder that holds the teacher says nothing elsewhere, so only the file stays."""
     if row.get("teacher"):
-        row["teacher"] = Path(row["teacher"]).name
+        row["teacher"] = FILE
     ROWS.parent.mkdir(exist_ok=True)
     with ROWS.open("a") as file:
         file.write(json.dumps(row) + "\n")

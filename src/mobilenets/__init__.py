@@ -15,12 +15,25 @@ if TYPE_CHECKING:
     from .deploy.evaluate import evaluate
     from .deploy.export import export
     from .deploy.predict import predict
+    from .deploy.quantize import quantize
     from .deploy.verify import verify
     from .weights.convert import convert
 
 __version__ = "0.1.0"
 
-__all__ = ["bench", "convert", "cost", "create_model", "evaluate", "export", "plot", "predict", "train", "verify"]
+__all__ = [
+    "bench",
+    "convert",
+    "cost",
+    "create_model",
+    "evaluate",
+    "export",
+    "plot",
+    "predict",
+    "quantize",
+    "train",
+    "verify",
+]
 
 # Imported when first asked for: `import mobilenets` itself takes a few milliseconds and does not load torch.
 _HOME = {
@@ -30,6 +43,7 @@ _HOME = {
     "train": "api",
     "evaluate": "deploy.evaluate",
     "predict": "deploy.predict",
+    "quantize": "deploy.quantize",
     "export": "deploy.export",
     "verify": "deploy.verify",
     "bench": "deploy.bench",

@@ -298,6 +298,13 @@ def test_explain(ask: Ask, pictures: Path, bundle: Path, tmp_path: Path) -> None
     assert Path(document["picture"]).stat().st_size > 1000
 
 
+def test_quantize(ask: Ask, run: Path, tmp_path: Path) -> None:
+    document = ask("quantize", run, "--out", tmp_path / "int8", "--max-drop", 0.5)
+    assert len(document["layers"]) > 20
+    scored = ask("evaluate", tmp_path / "int8", document["data"])
+    assert scored["top1"] == document["top1_int8"]
+
+
 def test_export(ask: Ask, run: Path, tmp_path: Path) -> None:
     document = ask("export", run, "--to", "onnx", "--out", tmp_path / "bundle")
     (row,) = document["files"]

@@ -16,7 +16,8 @@ import pytest
 from lively import lively, pictures, shortened
 
 from mobilenets.arch.registry import create_spec
-from mobilenets.compress.static import Quantised, quantise
+from mobilenets.compress.quantised import Quantised
+from mobilenets.compress.static import quantise
 from mobilenets.deploy.export import export
 from mobilenets.deploy.load import run_torch
 from mobilenets.deploy.runtimes import openvino as ir

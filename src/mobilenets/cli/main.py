@@ -90,6 +90,12 @@ VERBS: dict[str, Verb] = {
         Verb("evaluate", "scoring", "evaluate", "score a network on labelled images"),
         Verb("predict", "scoring", "predict", "say what pictures show"),
         Verb("explain", "explaining", "explain", "draw what an answer rests on, computed on the file that ships"),
+        Verb(
+            "quantize",
+            "shrinking",
+            "quantize",
+            "the int8 form of a network: measured, explained by layer, repaired; status 1 where it loses too much",
+        ),
         Verb("export", "shipping", "export", "write a bundle: the files that ship, and what they take and give"),
         Verb("verify", "shipping", "verify", "run every file of a bundle against the network; status 1 when one fails"),
         Verb(

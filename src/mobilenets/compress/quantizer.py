@@ -14,9 +14,7 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantizer import (
-    FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
     QuantizationSpec,
     QuantizationSpecBase,
@@ -24,37 +22,46 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
+from .graph import WEIGHTED
+from .points import PerChannelPoint, PerTensorPoint, Point, UnitPoint
+
 KEY = "quantization_annotation"
-_EPS = 2.0**-20  # the least scale: a tensor that calibration saw as constant zero still has one
 
 aten = torch.ops.aten
 
-ACTIVATION = QuantizationSpec(
-    dtype=torch.int8,
-    quant_min=-128,
-    quant_max=127,
-    qscheme=torch.per_tensor_affine,
-    observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=_EPS),
-)
-WEIGHT = QuantizationSpec(
+
+def _activation(point: Any) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+        observer_or_fake_quant_ctr=point,
+    )
+
+
+def _unit(levels: int) -> QuantizationSpec:
+    """0 to 1 in so many steps, whatever was seen."""
+    return _activation(UnitPoint.with_args(levels=levels))
+
+
+ACTIVATION = _activation(Point)
+PER_CHANNEL = QuantizationSpec(
     dtype=torch.int8,
     quant_min=-127,
     quant_max=127,
     qscheme=torch.per_channel_symmetric,
     ch_axis=0,
-    observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_EPS),
+    observer_or_fake_quant_ctr=PerChannelPoint,
 )
-
-
-def _unit(levels: int) -> FixedQParamsQuantizationSpec:
-    """0 to 1 in so many steps, whatever was seen."""
-    return FixedQParamsQuantizationSpec(
-        dtype=torch.int8, scale=1 / levels, zero_point=-128, quant_min=-128, quant_max=127
-    )
-
-
+PER_TENSOR = QuantizationSpec(
+    dtype=torch.int8,
+    quant_min=-127,
+    quant_max=127,
+    qscheme=torch.per_tensor_symmetric,
+    observer_or_fake_quant_ctr=PerTensorPoint,
+)
 _CLAMPS = (aten.relu.default, aten.hardtanh.default)
-_WEIGHTED = (aten.conv2d.default, aten.conv2d.padding, aten.linear.default)
 _OUTPUT: dict[Any, QuantizationSpecBase] = {
     aten.relu.default: ACTIVATION,
     aten.hardtanh.default: ACTIVATION,
@@ -64,18 +71,22 @@ _OUTPUT: dict[Any, QuantizationSpecBase] = {
     aten.adaptive_avg_pool2d.default: ACTIVATION,
     aten.add.Tensor: ACTIVATION,
     aten.mul.Tensor: ACTIVATION,
-    aten.hardsigmoid.default: _unit(255),  # its end, 1, is often reached and must be exact
-    aten.sigmoid.default: _unit(256),  # the one scale that LiteRT's and XNNPACK's logistic operators know
+    aten.hardsigmoid.default: _activation(
+        UnitPoint.with_args(levels=255)
+    ),  # its end, 1, is often reached and must be exact
+    aten.sigmoid.default: _activation(
+        UnitPoint.with_args(levels=256)
+    ),  # the one scale that LiteRT's and XNNPACK's logistic operators know
 }
 """Operators of one or two activations, and the scale of what they give."""
 _MOVES = (aten.pad.default, aten.flatten.using_ints)
 
 
 class MobileQuantizer(Quantizer):
-    """Annotates a graph of torch.export for int8. `weight` is the spec of the weights of convolutions and linears."""
+    """Annotates a graph of torch.export for int8. `per_channel`: the weights of convolutions and linears."""
 
-    def __init__(self, weight: QuantizationSpec = WEIGHT) -> None:
-        self.weight = weight
+    def __init__(self, *, per_channel: bool = True) -> None:
+        self.weight = PER_CHANNEL if per_channel else PER_TENSOR
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Writes the annotations into `model` itself, in the graph's order."""
@@ -91,7 +102,7 @@ class MobileQuantizer(Quantizer):
     def _rule(self, node: Node) -> Callable[[Node], None] | None:
         if node.op != "call_function":
             return None
-        if node.target in _WEIGHTED:
+        if node.target in WEIGHTED:
             return self._weighted
         if node.target in _OUTPUT and all(_is_activation(each) for each in node.all_input_nodes):
             return partial(_pointwise, output=_OUTPUT[node.target])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..console import say
-from ..data.dataset import Dataset, open_dataset
+from ..data.dataset import Dataset, Sample, open_dataset
 from ..data.decode import ImageError, decode_image
 from ..data.fingerprint import fingerprint
 from ..data.loader import ahead
@@ -36,12 +37,15 @@ def calibration_images(loaded: Loaded, data: Path | None, labels: str | None = N
     elif loaded.source["kind"] == "architecture":
         return np.stack([drawn(index, loaded.spec.resolution) for index in range(min(count, 32))])
     else:
-        dataset = _own(loaded)
-    return _read(dataset, loaded, count)
+        dataset = own_data(loaded)
+    samples = dataset.of_split("train") if "train" in dataset.splits else roles(dataset).train
+    images = read_images(dataset, spread(samples, count), loaded)
+    say(f"int8 is calibrated with {len(images)} training images of {dataset.root}")
+    return images
 
 
-def _own(loaded: Loaded) -> Dataset:
-    """The data that the Run was trained on, if it is still that."""
+def own_data(loaded: Loaded) -> Dataset:
+    """The data that the Run was trained on, if it is still that. Raises UserError where it is not."""
     needed = "int8 needs images to calibrate with: --data"
     if loaded.data is None:
         raise UserError(f"{loaded.reference}: {needed}")
@@ -53,17 +57,16 @@ def _own(loaded: Loaded) -> Dataset:
     return dataset
 
 
-def _read(dataset: Dataset, loaded: Loaded, count: int) -> np.ndarray:
-    samples = dataset.of_split("train") if "train" in dataset.splits else roles(dataset).train
+def read_images(dataset: Dataset, samples: Sequence[Sample], loaded: Loaded) -> np.ndarray:
+    """The samples as inputs, uint8 RGB (n, R, R, 3), but for unreadable ones. Raises UserError for fewer than 8."""
 
-    def read(sample: object) -> np.ndarray | None:
+    def read(sample: Sample) -> np.ndarray | None:
         try:
-            return resize_and_crop(decode_image(dataset.read(sample)), loaded.preprocessing)  # type: ignore[arg-type]
+            return resize_and_crop(decode_image(dataset.read(sample)), loaded.preprocessing)
         except (ImageError, OSError):
             return None
 
-    images = [image for image in ahead(read, spread(samples, count), 2) if image is not None]
+    images = [image for image in ahead(read, samples, 2) if image is not None]
     if len(images) < LEAST:
         raise UserError(f"{dataset.root}: {len(images)} images to calibrate with; at least {LEAST} are needed")
-    say(f"int8 is calibrated with {len(images)} training images of {dataset.root}")
     return np.stack(images)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..compress.files import is_quantised
 from ..console import progress, say
 from ..digest import digest
 from ..errors import UserError
@@ -30,7 +31,7 @@ from .plan import check_installed, plan_files
 from .runtimes import AUTO, INT8, Runtime, one_line, runtime, versions
 
 if TYPE_CHECKING:
-    from ..compress.static import Quantised
+    from ..compress.quantised import Quantised
     from .wrap import Shipped
 
 
@@ -58,7 +59,10 @@ def export(
     """
     target = Path(out)
     names, wanted = tuple(dict.fromkeys(to)), tuple(dict.fromkeys(precisions))
-    beside = (INT8,) if int8 else ()
+    quantised = is_quantised(Path(reference))
+    if quantised and data is not None:
+        raise UserError(f"{reference}: is quantised already, --data {data} would calibrate it anew: leave it out")
+    beside = (INT8,) if int8 or (quantised and not wanted) else ()
     plan = plan_files([runtime(name) for name in names if name != AUTO], wanted, beside) if names != (AUTO,) else []
     check_target(target)
     check_installed(plan)
@@ -124,6 +128,10 @@ class Source:
         """The quantised network."""
         from ..compress.static import quantise
 
+        if self.loaded.int8 is not None:
+            from .int8_session import int8_simulation
+
+            return int8_simulation(self.loaded.int8, self.loaded.network).converted()
         images = calibration_images(self.loaded, self.data, self.labels, self.calibration_images)
         return quantise(self.shipped, images)
 

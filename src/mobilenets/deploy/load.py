@@ -50,6 +50,7 @@ class Loaded:
     fitted: dict[str, Any] | None = None  # a Run's, from which another threshold can be chosen
     data: Path | None = None
     data_labels: str | None = None
+    int8: Path | None = None  # of a quantised Run: its table
 
     @property
     def temperature(self) -> float | None:
@@ -262,25 +263,35 @@ def _bundle_file(name: str, inside: str, folder: Path) -> Loaded:
 
 
 def _run(name: str, path: Path) -> Loaded:
+    from ..compress.files import TABLE, is_quantised
     from ..training.run import EVALUATION, open_run, read_json
 
     run = open_run(path)
     network = run.network()
     evaluated = path / EVALUATION
     root = read_json(evaluated).get("data") if evaluated.is_file() else run.recipe.get("data", {}).get("path")
+    table = path / TABLE if is_quantised(path) else None
     return Loaded(
         reference=name,
         kind="run",
-        recognised=f"a run, {_describe(run.spec)}",
+        recognised=f"{'a run' if table is None else 'a quantised run'}, {_describe(run.spec)}",
         spec=run.spec,
         labels=_aligned(run.spec, run.labels, path),
         source=run_provenance(run.recipe),
         make_network=lambda: network,
+        make_session=None if table is None else lambda threads: _int8_session(table, network),
+        int8=table,
         decision=decision(run.decision),
         fitted=run.decision,
         data=Path(root) if root else None,
         data_labels=run.recipe.get("arguments", {}).get("labels"),
     )
+
+
+def _int8_session(table: Path, network: Network) -> Session:
+    from .int8_session import Int8Session, int8_simulation
+
+    return Int8Session(int8_simulation(table, network))
 
 
 def _aligned(spec: Spec, labels: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:

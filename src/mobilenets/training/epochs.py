@@ -21,8 +21,9 @@ from ..data.roles import Roles
 from ..errors import UserError
 from ..nn.network import Network, build_network
 from ..nn.placement import placed
-from ..tasks.calibration import KEPT, calibration_report, chosen_threshold, fit_decision
+from ..tasks.calibration import fit_decision
 from ..tasks.classify import classification_report
+from ..tasks.evaluation import evaluation
 from .loop import EpochResult, LabelLoss, LossOf, Normaliser, logits_by_batch
 from .parallel import Ranks
 from .recipe import Recipe
@@ -268,13 +269,10 @@ class Training(ABC):
 
     def _write_evaluation(self, decision: dict[str, Any], logits: np.ndarray, truth: np.ndarray) -> None:
         names = [c.name for c in self.dataset.classes]
-        temperature = decision["temperature"]
-        scores = classification_report(logits / temperature, truth, names, [s.name for s in self.parts.report])
-        chosen = chosen_threshold(decision["thresholds"], KEPT)
-        believed = calibration_report(logits, truth, temperature, None if chosen is None else chosen["threshold"])
+        scores = evaluation(logits, truth, names, [s.name for s in self.parts.report], decision)
         head = {"network": str(self.run), "data": address_of(self.dataset.root), "split": self.parts.report_name}
         write_json(self.run / DECISION, decision)
-        write_json(self.run / EVALUATION, head | scores | {"calibration": believed})
+        write_json(self.run / EVALUATION, head | scores)
         low, high = scores["top1_interval"]
         say(
             f"{self.parts.report_name}: top-1 {scores['top1']:.1%} "

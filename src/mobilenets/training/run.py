@@ -22,6 +22,7 @@ SPEC, LABELS, RECIPE, METRICS, EVALUATION, DECISION = (
     "decision.json",
 )
 RANGE_TEST = ("find_lr.json", "find_lr.png")  # of `train --find-lr`; may lie in a folder before its Run is begun
+QUANTISATION = "quantisation.json"  # of a Run that `quantize` made: what was done and measured
 BEST, LAST = "checkpoints/best.safetensors", "checkpoints/last.safetensors"
 
 

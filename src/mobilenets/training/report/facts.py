@@ -11,7 +11,7 @@ from typing import Any
 from ...arch.cost import Cost, cost
 from ...arch.spec import Spec
 from ...errors import UserError
-from ..run import EVALUATION, METRICS, open_run, read_json, selection_key
+from ..run import EVALUATION, METRICS, QUANTISATION, open_run, read_json, selection_key
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Facts:
     epochs: list[dict[str, Any]]
     evaluation: dict[str, Any] | None
     cost: Cost
+    quantisation: dict[str, Any] | None = None  # of a quantised Run: what was done and measured
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def read_facts(run: Path) -> Facts:
         epochs=_read_lines(run / METRICS),
         evaluation=evaluation,
         cost=cost(opened.spec),
+        quantisation=read_json(run / QUANTISATION) if (run / QUANTISATION).exists() else None,
     )
 
 

@@ -14,11 +14,13 @@ from .costs import costs
 from .curves import curves
 from .facts import Facts, read_facts
 from .html import Child, Markup, join, tag
+from .int8 import int8
 from .mistakes import mistakes
 from .origin import data, reproduce, settings, start, teacher
 from .verdict import data_name, heading, verdict
 
 PARTS = (
+    ("int8", "int8", int8),
     ("curves", "Curves", curves),
     ("confusion", "Confusion", confusion),
     ("classes", "By class", per_class),

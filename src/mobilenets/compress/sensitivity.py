@@ -1,0 +1,135 @@
+"""Which layers the error comes from: each rounded alone, and each left in float alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from .simulation import Layer, Simulation
+
+_SILENT_DB = 120.0  # float32 itself rounds there
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A layer with its weight and the activations up to the next: the logits when it alone rounds, or alone does not.
+
+    `sqnr_only_db`: signal to quantisation noise of the logits, in dB, where only this layer rounds; `sqnr_without_db`
+    where all others do. `top1_only` and `top1_without` are accuracies 0...1, None without labels.
+    """
+
+    layer: str
+    macs: int
+    sqnr_only_db: float
+    sqnr_without_db: float
+    top1_only: float | None
+    top1_without: float | None
+
+
+@torch.no_grad()
+def sensitivities(
+    simulation: Simulation,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    on_layer: Callable[[int], None] = lambda done: None,
+) -> list[Sensitivity]:
+    """One row for each layer, in their order. `images` uint8 (n, R, R, 3), few; `labels` int64 (n,) places of logits.
+
+    What comes before a layer is computed once; `on_layer` is told how many are done.
+    """
+    nodes = list(simulation.graph.graph.nodes)
+    starts = {layer.node: layer for layer in simulation.layers.values()}
+    exact, rounded = _Run(simulation, images), _Run(simulation, images)
+    wanted = simulation.logits(images, [])
+    rows = []
+    for place, node in enumerate(nodes):
+        if node.name in starts:
+            layer = starts[node.name]
+            with simulation.rounding(layer.points):
+                only = exact.rest(nodes, place)
+            with simulation.rounding(simulation.points.keys() - simulation.floats - set(layer.points)):
+                without = rounded.rest(nodes, place)
+            rows.append(_row(layer, wanted, only, without, labels))
+            on_layer(len(rows))
+        if node.op == "output":
+            break
+        with simulation.rounding([]):
+            exact.step(node)
+        with simulation.rounding():
+            rounded.step(node)
+    return rows
+
+
+def sqnr_db(exact: np.ndarray, found: np.ndarray) -> float:
+    """Signal to quantisation noise in dB: 10 log10 of the exact logits' energy over that of the error, at most 120."""
+    noise = float(((exact - found).astype(np.float64) ** 2).sum())
+    signal = float((exact.astype(np.float64) ** 2).sum())
+    return min(float(10 * np.log10(max(signal, 1e-30) / noise)), _SILENT_DB) if noise > 0 else _SILENT_DB
+
+
+class _Run:
+    """The values of the graph's nodes that are still needed, step by step."""
+
+    def __init__(self, simulation: Simulation, images: np.ndarray) -> None:
+        self.simulation = simulation
+        self.images = torch.from_numpy(np.ascontiguousarray(images))
+        self.values: dict[Node, Any] = {}
+        self.last = {source: node for node in simulation.graph.graph.nodes for source in node.all_input_nodes}
+
+    def step(self, node: Node) -> None:
+        """Computes one node and forgets what no later one takes."""
+        self.values[node] = self._value(node)
+        for source in node.all_input_nodes:
+            if self.last[source] is node:
+                self.values.pop(source, None)
+
+    def _value(self, node: Node) -> Any:
+        if node.op == "placeholder":
+            return self.images
+        if node.op == "get_attr":
+            return self.simulation.value(node.target)
+        if node.op == "call_module":
+            return self.simulation.point_at(node.target)(self.values[node.all_input_nodes[0]])
+        args = torch.fx.map_arg(node.args, self.values.__getitem__)
+        kwargs = torch.fx.map_arg(node.kwargs, self.values.__getitem__)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def rest(self, nodes: list[Node], place: int) -> np.ndarray:
+        """The logits, going on from `nodes[place]`, with the points as they are now; this run stays where it is."""
+        branch = _Run.__new__(_Run)
+        branch.simulation, branch.images, branch.last = self.simulation, self.images, self.last
+        branch.values = dict(self.values)
+        weight = nodes[place].args[1]
+        assert isinstance(weight, Node)
+        if weight.op == "call_module":  # it stands before the layer, and was computed in another mode
+            (source,) = weight.all_input_nodes
+            branch.values[weight] = self.simulation.point_at(weight.target)(self.simulation.value(source.target))
+        for node in nodes[place:]:
+            if node.op == "output":
+                (output,) = node.all_input_nodes
+                logits: Tensor = branch.values[output]
+                return logits.numpy()
+            branch.step(node)
+        raise AssertionError("a graph without an output")
+
+
+def _row(
+    layer: Layer, exact: np.ndarray, only: np.ndarray, without: np.ndarray, labels: np.ndarray | None
+) -> Sensitivity:
+    def top1(logits: np.ndarray) -> float | None:
+        return None if labels is None else float((logits.argmax(1) == labels).mean())
+
+    return Sensitivity(
+        layer=layer.name,
+        macs=layer.macs,
+        sqnr_only_db=sqnr_db(exact, only),
+        sqnr_without_db=sqnr_db(exact, without),
+        top1_only=top1(only),
+        top1_without=top1(without),
+    )

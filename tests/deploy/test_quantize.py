@@ -1,0 +1,175 @@
+"""`quantize` end to end: a Run becomes a quantised one, which evaluates, exports and opens as what was measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobilenets.compress.files import TABLE
+from mobilenets.deploy.evaluate import evaluate
+from mobilenets.deploy.export import export
+from mobilenets.deploy.load import load
+from mobilenets.deploy.quantize import quantize
+from mobilenets.deploy.runtimes import runtime
+from mobilenets.deploy.verify import verify
+from mobilenets.errors import UserError
+from mobilenets.training.run import QUANTISATION
+
+
+@pytest.fixture(scope="session")
+def answer(run: Path, colours: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What quantize says of the small Run, its output folder in `run`. Not to be changed."""
+    return quantize(run, tmp_path_factory.mktemp("quantised") / "int8")
+
+
+@pytest.fixture(scope="session")
+def int8(answer: dict[str, Any]) -> Path:
+    return Path(answer["run"])
+
+
+def test_it_says_what_was_lost_and_why(answer: dict[str, Any]) -> None:
+    assert answer["ok"] is True
+    assert answer["images"] == 120
+    assert answer["top1_float"] - answer["top1_int8"] == answer["drop"]
+    assert answer["agreement"] >= 0.95
+    assert answer["int8_macs"] == 1
+    names = [row["layer"] for row in answer["layers"]]
+    assert names[0] == "blocks.0.conv"
+    assert names[-1] == "head.classifier"
+    assert answer["repair"]["words"] in [row["words"] for row in answer["tried"]]
+
+
+def test_selection_and_calibration_are_no_reported_images(answer: dict[str, Any]) -> None:
+    assert answer["split"] == "val"
+    assert answer["calibration_images"] + answer["selection"]["images"] <= 90
+
+
+def test_evaluate_gives_the_numbers_that_quantize_gave(answer: dict[str, Any], int8: Path, colours: Path) -> None:
+    again = evaluate(int8, colours)
+    assert again["top1"] == answer["top1_int8"]
+    kept = json.loads((int8 / "evaluation.json").read_text())
+    assert kept["top1"] == answer["top1_int8"]
+    assert again["confusion"] == kept["confusion"]
+    assert again["loss"] == pytest.approx(kept["loss"], abs=1e-6)
+
+
+def test_the_run_holds_the_float_network_too(int8: Path, run: Path, colours: Path) -> None:
+    before, after = load(run).network.state_dict(), load(int8).network.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert json.loads((int8 / QUANTISATION).read_text())["layers"]
+
+
+def test_its_export_is_int8_and_computes_what_was_measured(int8: Path, colours: Path, tmp_path: Path) -> None:
+    said = export(int8, tmp_path / "bundle", ["onnx"])
+    assert [row["precision"] for row in said["files"]] == ["float32", "int8"]
+    images = np.random.default_rng(3).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    expected = load(int8).logits(images)
+    found = runtime("onnx").open(tmp_path / "bundle" / said["files"][1]["path"], 1).run(images)
+    assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()  # torch rounds the logits too
+    assert verify(tmp_path / "bundle", colours)["ok"] is True
+
+
+def test_exported_twice_it_gives_the_same_bytes(int8: Path, tmp_path: Path) -> None:
+    one, two = (export(int8, tmp_path / name, ["onnx"], ["int8"])["files"] for name in ("one", "two"))
+    assert [row["sha256"] for row in one] == [row["sha256"] for row in two]
+
+
+def test_the_same_again_gives_the_same_table(answer: dict[str, Any], run: Path, int8: Path, tmp_path: Path) -> None:
+    again = quantize(run, tmp_path / "again")
+    assert (tmp_path / "again" / TABLE).read_bytes() == (int8 / TABLE).read_bytes()
+    timed = ("run", "tried")
+    assert {k: v for k, v in again.items() if k not in timed} == {k: v for k, v in answer.items() if k not in timed}
+
+
+def test_layers_can_be_kept_in_float(run: Path, tmp_path: Path) -> None:
+    said = quantize(run, tmp_path / "int8", keep_float=["head.classifier", "blocks.0.conv"])
+    assert said["repair"]["in_float"] == ("blocks.0.conv", "head.classifier")
+    assert said["int8_macs"] < 1
+    (row,) = export(tmp_path / "int8", tmp_path / "bundle", ["onnx"], ["int8"])["files"]
+    stored = runtime("onnx").stored
+    assert stored is not None
+    assert stored(tmp_path / "bundle" / row["path"])["float32"] > 0
+
+
+def test_an_impossible_bound_is_no_and_all_was_tried(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mobilenets.compress import adviser
+
+    for name in ("_is_within", "_is_sure"):
+        monkeypatch.setattr(adviser.Adviser, name, lambda self, tried: False)
+    said = quantize(run, tmp_path / "int8")
+    assert said["ok"] is False
+    words = [row["words"] for row in said["tried"]]
+    assert words[:5] == [f"{name} ranges" for name in ("min-max", "moving-average", "percentile", "mse", "entropy")]
+    assert any("adapted rounding" in each for each in words)
+    assert any("in float" in each for each in words)
+    assert (tmp_path / "int8" / TABLE).is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_drop": 2}, "max drop 2 is out of range: allowed is 0 to 1"),
+        ({"minutes": 0}, "minutes 0 is out of range: allowed is above 0"),
+        ({"calibration": "best"}, "unknown calibration 'best'; allowed: min-max"),
+        ({"calibration_images": 2}, "calibration images 2 is out of range: allowed is 8 or more"),
+        ({"target": "ncnn"}, "target ncnn: its int8 cannot be measured here"),
+        ({"target": "toaster"}, "unknown runtime 'toaster'; allowed: onnx"),
+        ({"keep_float": ["head.classifer"]}, "no layer 'head.classifer' in .*; did you mean head.classifier"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        quantize(run, tmp_path / "int8", **options)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "int8").exists()
+
+
+def test_a_quantised_network_is_not_quantised_again(int8: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is quantised already; give the run that it was made from"):
+        quantize(int8, tmp_path / "again")
+
+
+def test_a_quantised_run_is_not_calibrated_anew(int8: Path, colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is quantised already, --data .* would calibrate it anew: leave it out"):
+        export(int8, tmp_path / "bundle", ["onnx"], data=colours)
+
+
+def test_a_bundle_is_refused(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="quantize takes a run or published weights"):
+        quantize(exported, tmp_path / "int8")
+
+
+def test_other_folders_are_left_alone(run: Path, int8: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a run that was trained; choose another --out"):
+        quantize(run, run)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("hello")
+    with pytest.raises(UserError, match="is not empty and no quantised run; choose another --out"):
+        quantize(run, tmp_path / "mine")
+
+
+def test_an_empty_set_and_other_classes_are_told(run: Path, colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty"):
+        quantize(run, tmp_path / "int8", tmp_path / "empty")
+    other = shutil.copytree(colours, tmp_path / "other")
+    for split in ("train", "val"):
+        (other / split / "amber").rename(other / split / "zebra")
+    said = quantize(run, tmp_path / "int8", other)
+    assert said["top1_int8"] is None
+    assert said["agreement"] > 0.9
+
+
+def test_a_damaged_table_is_one_line(int8: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(int8, tmp_path / "copy")
+    table = copy / TABLE
+    table.write_bytes(table.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"int8\.safetensors: not a whole checkpoint"):
+        load(copy).logits(np.zeros((1, 32, 32, 3), np.uint8))
