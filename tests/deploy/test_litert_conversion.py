@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ai_edge_litert import schema_py_generated as schema
 from lively import assert_close, lively, pictures
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.arch.spec import Padding, Spec, with_blocks
 from mobilenets.compress.static import quantise
+from mobilenets.deploy.litert.file import operator_kinds
 from mobilenets.deploy.load import TorchSession, run_torch
-from mobilenets.deploy.runtimes.litert import LitertSession, stored, write
+from mobilenets.deploy.runtimes.litert import LitertSession, ran, stored, write
 from mobilenets.deploy.wrap import Shipped
 
 pytestmark = pytest.mark.slow  # each conversion takes about ten seconds, however small the network
@@ -89,3 +91,23 @@ def _folders(path: Path, count: int) -> list[Path]:
     for folder in folders:
         folder.mkdir()
     return folders
+
+
+@pytest.mark.parametrize("blocks", [2, 5], ids=["residual behind the stem", "squeeze-and-excite"])
+def test_hard_swish_in_int8_is_left_to_no_slow_kernel(blocks: int, tmp_path: Path) -> None:
+    """V3-Large's stem goes into a residual sum, where hard-swish itself is needed; elsewhere six times it will do."""
+    spec = beginning("mobilenet_v3_large" if blocks == 2 else "mobilenet_v3_small", blocks)
+    shipped = Shipped(lively(spec))
+    images = pictures(32, 64)
+    quantised = quantise(shipped, images)
+    path, _ = write(quantised, tmp_path, "int8", {})
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    assert "HARD_SWISH" not in {*operator_kinds(model)}
+    assert [note for note in ran(path, 1)["notes"] if "HARD_SWISH" in note] == []
+    found, expected = LitertSession(path, 1).run(images), run_torch(quantised, images)
+    plain = run_torch(shipped, images)
+    assert np.square(found - plain).mean() < 1.5 * np.square(expected - plain).mean()  # no worse than int8 itself
+    swishes = sum(1 for node in quantised.network.graph.nodes if node.target is torch.ops.aten.hardswish.default)
+    gates = sum(block.c_se > 0 for block in spec.blocks)  # a product in each, and one in its hard-sigmoid
+    sums = 1 if blocks == 2 else 0
+    assert operator_kinds(model).count("MUL") == swishes + sums + 2 * gates

@@ -34,7 +34,7 @@ def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
     buffers = [_Buffer(model.buffers[old].data) for old in places]
     for each in (*model.metadata, *model.subgraphs[0].tensors):
         each.buffer = places[each.buffer]
-    model.metadata.append(_schema().MetadataT(NAME, len(buffers)))
+    model.metadata.append(schema().MetadataT(NAME, len(buffers)))
     model.buffers = [*buffers, _Buffer(np.frombuffer(metadata(spec, properties), np.uint8))]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -47,17 +47,17 @@ def halve_(model: Any) -> None:
     XNNPACK unpacks them when the file is loaded and computes in float32; a GPU takes them as they are. Biases, a
     hundredth of the numbers, stay float32.
     """
-    schema, graph = _schema(), model.subgraphs[0]
+    records, graph = schema(), model.subgraphs[0]
     kinds = operator_kinds(model)
-    opcode = _dequantize_(model, version=3)  # the first that takes float16
+    opcode = new_operator_code(model, schema().BuiltinOperator.DEQUANTIZE, version=3)  # the first that takes float16
     unpacked: dict[int, int] = {}
     operators = []
     for kind, operator in zip(kinds, graph.operators):
         weight = int(operator.inputs[1]) if kind in _WEIGHTED else -1
-        if weight >= 0 and graph.tensors[weight].type == schema.TensorType.FLOAT32 and _data(model, weight).size:
+        if weight >= 0 and graph.tensors[weight].type == records.TensorType.FLOAT32 and _data(model, weight).size:
             if weight not in unpacked:
                 unpacked[weight] = _halved_(model, weight)
-                operators.append(schema.OperatorT(opcodeIndex=opcode, inputs=[weight], outputs=[unpacked[weight]]))
+                operators.append(records.OperatorT(opcodeIndex=opcode, inputs=[weight], outputs=[unpacked[weight]]))
             operator.inputs = [operator.inputs[0], unpacked[weight], *operator.inputs[2:]]
         operators.append(operator)
     graph.operators = operators
@@ -65,14 +65,14 @@ def halve_(model: Any) -> None:
 
 def float_output_(model: Any) -> None:
     """Gives the output as float32 where the converter left it as int8."""
-    schema, graph = _schema(), model.subgraphs[0]
+    records, graph = schema(), model.subgraphs[0]
     (last,) = graph.outputs
-    if graph.tensors[last].type == schema.TensorType.FLOAT32:
+    if graph.tensors[last].type == records.TensorType.FLOAT32:
         return
-    graph.tensors.append(schema.TensorT(shape=graph.tensors[last].shape, type=schema.TensorType.FLOAT32, buffer=0))
+    graph.tensors.append(records.TensorT(shape=graph.tensors[last].shape, type=records.TensorType.FLOAT32, buffer=0))
     index = len(graph.tensors) - 1
-    opcode = _dequantize_(model, version=2)  # the first that takes int8
-    graph.operators.append(schema.OperatorT(opcodeIndex=opcode, inputs=[last], outputs=[index]))
+    opcode = new_operator_code(model, schema().BuiltinOperator.DEQUANTIZE, version=2)  # the first that takes int8
+    graph.operators.append(records.OperatorT(opcodeIndex=opcode, inputs=[last], outputs=[index]))
     graph.outputs = [index]
     model.signatureDefs[0].outputs[0].tensorIndex = index
 
@@ -96,16 +96,16 @@ def rename_(model: Any) -> None:
 
 def operator_kinds(model: Any) -> list[str]:
     """The schema's name of each operator, in order; CUSTOM for one that is not LiteRT's own."""
-    names = {code: kind for kind, code in vars(_schema().BuiltinOperator).items() if isinstance(code, int)}
+    names = {code: kind for kind, code in vars(schema().BuiltinOperator).items() if isinstance(code, int)}
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     return [names[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]
 
 
 def stored(path: Path) -> dict[str, int]:
     """How many weights the file holds in each type: floats, and integers that stand for real numbers by a scale."""
-    schema = _schema()
-    names = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    records = schema()
+    names = {code: name.lower() for name, code in vars(records.TensorType).items() if isinstance(code, int)}
+    model = records.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     counts: Counter[str] = Counter()
     for index, tensor in enumerate(model.subgraphs[0].tensors):
         name = names[tensor.type]
@@ -124,37 +124,47 @@ class _Buffer:
 
     def Pack(self, builder: Any) -> int:  # the schema's name
         """Writes it; returns its offset."""
-        schema = _schema()
+        records = schema()
         data = None
         if self.data is not None and len(self.data):
             builder.StartVector(1, len(self.data), _ALIGNMENT)
             builder.head -= len(self.data)
             builder.Bytes[builder.head : builder.head + len(self.data)] = self.data.tobytes()
             data = builder.EndVector()
-        schema.BufferStart(builder)
+        records.BufferStart(builder)
         if data is not None:
-            schema.BufferAddData(builder, data)
-        offset: int = schema.BufferEnd(builder)
+            records.BufferAddData(builder, data)
+        offset: int = records.BufferEnd(builder)
         return offset
 
 
-def _dequantize_(model: Any, version: int) -> int:
-    """The place of a new operator code DEQUANTIZE."""
-    schema = _schema()
-    code = schema.OperatorCodeT(version=version)
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+def new_operator_code(model: Any, kind: int, version: int) -> int:
+    """The place of a new operator code of that kind (schema's BuiltinOperator)."""
+    code = schema().OperatorCodeT(version=version)
+    code.builtinCode = code.deprecatedBuiltinCode = kind
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
 
+def new_constant(model: Any, values: np.ndarray, scale: float) -> int:
+    """The index of a new tensor that holds int8 `values` in that scale."""
+    records, graph = schema(), model.subgraphs[0]
+    model.buffers.append(records.BufferT(data=values.view(np.uint8)))
+    tensor = records.TensorT(shape=list(values.shape), type=records.TensorType.INT8, buffer=len(model.buffers) - 1)
+    tensor.quantization = records.QuantizationParametersT()
+    tensor.quantization.scale, tensor.quantization.zeroPoint = np.array([scale], np.float32), np.array([0], np.int64)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
 def _halved_(model: Any, index: int) -> int:
     """Stores a tensor's values as float16; returns the index of a new tensor, float32, that takes its place."""
-    schema, graph = _schema(), model.subgraphs[0]
+    records, graph = schema(), model.subgraphs[0]
     tensor = graph.tensors[index]
-    whole = schema.TensorT(shape=tensor.shape, type=schema.TensorType.FLOAT32, buffer=0)
+    whole = records.TensorT(shape=tensor.shape, type=records.TensorType.FLOAT32, buffer=0)
     values = _data(model, index).view(np.float32).astype(np.float16)
-    model.buffers.append(schema.BufferT(data=values.view(np.uint8)))
-    tensor.type, tensor.buffer = schema.TensorType.FLOAT16, len(model.buffers) - 1
+    model.buffers.append(records.BufferT(data=values.view(np.uint8)))
+    tensor.type, tensor.buffer = records.TensorType.FLOAT16, len(model.buffers) - 1
     graph.tensors.append(whole)
     return len(graph.tensors) - 1
 
@@ -165,6 +175,7 @@ def _data(model: Any, index: int) -> np.ndarray:
     return np.zeros(0, np.uint8) if data is None else np.asarray(data, np.uint8)
 
 
-def _schema() -> Any:
-    (schema,) = require("litert", "ai_edge_litert.schema_py_generated")
-    return schema
+def schema() -> Any:
+    """The classes of a .tflite file's records."""
+    (records,) = require("litert", "ai_edge_litert.schema_py_generated")
+    return records

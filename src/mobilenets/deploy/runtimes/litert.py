@@ -26,8 +26,11 @@ def write(
     require("litert", "ai_edge_litert", "flatbuffers")
     from ..litert.convert import converted
     from ..litert.file import halve_, tflite
+    from ..litert.hard_swish import hard_swish_as_products_
 
     model = converted(module, quantised=precision == INT8)
+    if precision == INT8:
+        hard_swish_as_products_(model)
     if precision == FLOAT16:
         halve_(model)
     path = folder / FILE

@@ -19,6 +19,7 @@ def for_onnxruntime_(model: Any) -> None:
     """Changes the ONNX `model` (a protocol buffer with QuantizeLinear and DequantizeLinear nodes) itself."""
     graph = Graph(model.graph)
     graph.simplify()
+    graph.hard_swish_as_products()
     graph.integer_biases()
     graph.unsigned()
     graph.write()
@@ -176,6 +177,50 @@ class Graph:
                     )
                     node.input[2] = f"{name}_float"
             nodes.append(node)
+        self.nodes = nodes
+        self._index()
+
+    def hard_swish_as_products(self) -> None:
+        """DQ -> HardSwish -> Q becomes h = x + 3, whose int8 ends at 0 and 6 by itself, and x * h in six-fold scale.
+
+        onnxruntime has integer kernels for the sum and the product and none for hard-swish, which it computes in float,
+        in several passes. The integers of the output are those of hard-swish, so that nothing else changes.
+        """
+        from onnx import helper
+
+        nodes: list[Any] = []
+        for node in self.nodes:
+            source = self.maker.get(node.input[0])
+            takers = self.takers[node.output[0]]
+            if node.op_type != "HardSwish" or source is None or source.op_type != DEQUANTIZE:
+                nodes.append(node)
+                continue
+            if any(taker.op_type != QUANTIZE for taker in takers):
+                nodes.append(node)
+                continue
+            name = node.output[0]
+            scale, zero = (self.constants[each] for each in source.input[1:])
+            reach = float(scale) * (127 - int(zero)) + 3
+            self.constants |= {
+                f"{name}_three": np.array(127, np.int8),
+                f"{name}_three_scale": np.array(3 / 127, np.float32),
+                f"{name}_three_zero": np.array(0, np.int8),
+                f"{name}_shifted_scale": np.array(min(reach, 6.0) / 255, np.float32),
+                f"{name}_shifted_zero": np.array(-128, np.int8),
+            }
+            three = [f"{name}_three", f"{name}_three_scale", f"{name}_three_zero"]
+            shifted = [f"{name}_shifted_scale", f"{name}_shifted_zero"]
+            for kind, inputs, output in (
+                (DEQUANTIZE, three, f"{name}_three_float"),
+                ("Add", [node.input[0], f"{name}_three_float"], f"{name}_sum"),
+                (QUANTIZE, [f"{name}_sum", *shifted], f"{name}_shifted"),
+                (DEQUANTIZE, [f"{name}_shifted", *shifted], f"{name}_shifted_float"),
+                ("Mul", [node.input[0], f"{name}_shifted_float"], name),
+            ):
+                nodes.append(helper.make_node(kind, inputs, [output], name=output))
+            for taker in takers:
+                self.constants[f"{taker.output[0]}_six_scale"] = self.constants[taker.input[1]] * np.float32(6)
+                taker.input[1] = f"{taker.output[0]}_six_scale"
         self.nodes = nodes
         self._index()
 
