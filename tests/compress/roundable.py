@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@cache
 def shipped(name: str = "mobilenet_v1_025", *, blocks: int | None = None, **settings: Any) -> Shipped:
-    """The network of that name with 4 classes at 32 pixels, or of its first `blocks` blocks alone."""
+    """The network of that name with 4 classes at 32 pixels, or its first `blocks` blocks; not to be changed."""
     spec = create_spec(name, **{"resolution": SIZE, "classes": 4, **settings})
     return random_weights(spec if blocks is None else short(spec, blocks))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_free_repairs_come_in_order_then_layers_in_float_twice_as_many_each_time
     assert [repair.correction for repair in free[methods + 1 :]] == list(CORRECTIONS)
     assert len(costly) >= 2
     assert [len(repair.in_float) for repair in costly] == [2**power for power in range(len(costly))]
-    for fewer, more in zip(costly, costly[1:]):
+    for fewer, more in itertools.pairwise(costly):
         assert set(fewer.in_float) < set(more.in_float)
     shares = [each.int8_macs for each in advice.tried if each.repair.in_float]
     assert sorted(shares, reverse=True) == shares
@@ -153,22 +154,21 @@ def test_the_scores_are_those_of_the_network_that_was_chosen(exhausted: tuple[Sh
     module, advice = exhausted
     logits = advice.chosen.logits(SELECTION)
     assert advice.best.agreement == (logits.argmax(1) == exact_answers(module)).mean()
-    assert advice.best.sqnr_db == sqnr_db(advice.chosen.logits(SELECTION, []), logits) or advice.best.repair.equalise
+    assert advice.best.sqnr_db == sqnr_db(Simulation(module, CALIBRATION).logits(SELECTION, []), logits)
     assert advice.best.int8_macs == advice.chosen.int8_macs
     assert advice.top1_float is advice.best.top1 is None
 
 
-def test_what_is_within_the_bounds_goes_before_what_has_the_better_sqnr(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two networks by hand: one of them agrees, the other is nearer."""
+def test_what_is_within_the_bounds_goes_before_what_has_the_better_sqnr() -> None:
     adviser = Adviser(tiny(), CALIBRATION, SELECTION, None, bounds=Bounds(agreement=0.9))
     simulation = Simulation(tiny(), CALIBRATION)
     agreeing = Tried(Repair(), agreement=0.95, sqnr_db=20.0, top1=None, int8_macs=1.0, seconds=0.0)
     near = replace(agreeing, agreement=0.85, sqnr_db=40.0)
-    monkeypatch.setattr(adviser, "best", (agreeing, simulation))
+    adviser.best = (agreeing, simulation)
     assert not adviser._is_better(near)
     assert adviser._is_better(replace(agreeing, sqnr_db=20.2))
     assert not adviser._is_better(replace(agreeing, sqnr_db=20.05))
-    monkeypatch.setattr(adviser, "best", (near, simulation))
+    adviser.best = (near, simulation)
     assert adviser._is_better(agreeing)
 
 
@@ -179,10 +179,10 @@ def test_a_drop_of_accuracy_counts_where_there_are_labels() -> None:
     answers = exact_answers(module)
     assert (rounded != answers).any()
     bounds = Bounds(drop=0.0, agreement=0.0, aim=0.0, sqnr_db=-100.0)
-    for labels, tries in ((rounded, 1), (answers, 2)):  # right where int8 is right; right where float is
-        advice = Adviser(module, CALIBRATION, SELECTION, labels, bounds=bounds, seconds=600).advise()
-        assert (len(advice.tried) == 1) == (tries == 1)
-        assert advice.tried[0].top1 == (rounded == labels).mean()
+    for labels, ok in ((rounded, True), (answers, False)):  # right where int8 is right; right where float is
+        advice = Adviser(module, CALIBRATION, SELECTION, labels, bounds=bounds, seconds=0).advise()
+        assert advice.ok == ok
+        assert advice.best.top1 == (rounded == labels).mean()
         assert advice.top1_float == (answers == labels).mean()
 
 
@@ -206,7 +206,7 @@ def test_a_network_with_hardly_any_int8_is_taken_where_it_was_asked_for() -> Non
 
 
 def test_the_same_inputs_give_the_same_advice_whatever_else_was_drawn() -> None:
-    module, found = tiny(), []
+    module, found = shipped("mobilenet_v1_025", blocks=1), []
     for seed in (1, 2):
         torch.manual_seed(seed)
         np.random.seed(seed)

@@ -54,7 +54,7 @@ def assert_exact(found: Seen, values: np.ndarray) -> None:
 @settings(max_examples=60, deadline=None)
 @given(_BATCHES)
 def test_the_histogram_counts_what_numpy_counts_in_any_order(batches: list[list[float]]) -> None:
-    values = np.concatenate([np.float32(batch) for batch in batches])
+    values = np.concatenate([np.array(batch, np.float32) for batch in batches])
     tensors = [torch.tensor(batch) for batch in batches]
     for order in (tensors, tensors[::-1], sorted(tensors, key=lambda batch: float(batch.abs().max()))):
         found = seen(*order)
@@ -180,5 +180,5 @@ def test_no_method_reaches_beyond_zero_and_what_was_seen(method: str) -> None:
 
 def test_an_unknown_method_is_one_line_that_names_the_known() -> None:
     assert range_method("mse") is METHODS["mse"]
-    with pytest.raises(UserError, match="'kl'; allowed: min-max, moving-average, percentile, mse, entropy$"):
+    with pytest.raises(UserError, match=r"'kl'; allowed: min-max, moving-average, percentile, mse, entropy$"):
         range_method("kl")

@@ -37,7 +37,9 @@ def visit(x: Tensor, weight: Tensor, *settings: object) -> Visit:
     return Visit(LAYER, node, x, x, output, lambda: output)
 
 
-def plain_moments(x: Tensor, residual: Tensor, kernel: tuple[int, int], geometry: tuple[int, ...]) -> tuple[Tensor, ...]:
+def plain_moments(
+    x: Tensor, residual: Tensor, kernel: tuple[int, int], geometry: tuple[int, ...]
+) -> tuple[Tensor, ...]:
     """Pixel by pixel: covariances of what each output pixel is made of, and with the residual."""
     sy, sx, py, px, dy, dx, groups = geometry
     padded = F.pad(x, (px, px, py, py)).double()

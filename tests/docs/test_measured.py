@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from statistics import mean
@@ -55,6 +56,18 @@ def test_imported_weights() -> None:
     line = row_of_the_table("the published uint8 V2 on 500 ImageNet pictures")
     assert f"| {ours:.1%} |".replace("%", " %") in line
     assert f"LiteRT {source:.1%}".replace("%", " %") in line
+
+
+def test_what_int8_keeps() -> None:
+    with (ROOT / "benchmarks" / "results" / "quantization.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    line = row_of_the_table("int8 of four published V1 and V2")
+    for scheme in ("adviser (", "NNCF, fast", "onnxruntime's quantiser, per channel"):
+        kept = [
+            next(row for row in found if row["network"] == name and row["scheme"].startswith(scheme))["agreement"]
+            for name in ("v1_025_keras", "v1_025_tflite", "v1_075", "v2")
+        ]
+        assert " / ".join(f"{100 * float(each):.1f}" for each in kept) in line
 
 
 def test_what_squeeze_and_excite_costs() -> None:
