@@ -39,7 +39,7 @@ def visit(x: Tensor, weight: Tensor, *settings: object) -> Visit:
 
 def plain_moments(
     x: Tensor, residual: Tensor, kernel: tuple[int, int], geometry: tuple[int, ...]
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor]:
     """Pixel by pixel: covariances of what each output pixel is made of, and with the residual."""
     sy, sx, py, px, dy, dx, groups = geometry
     padded = F.pad(x, (px, px, py, py)).double()

@@ -49,6 +49,17 @@ def test_from_scratch_against_timm(arm: str) -> None:
     assert f"{100 * mean(scores):.1f} %" in line  # type: ignore[type-var]
 
 
+@pytest.mark.parametrize("arm", ["taught", "alone"])
+def test_distillation(arm: str) -> None:
+    found = [row for row in rows("distill.jsonl") if row["arm"] == arm and not row["choosing"]]
+    means = []
+    for task in ("rps", "cifar"):
+        scores = [row["top1"] for row in found if row["task"] == task]
+        assert len(scores) == 3
+        means.append(f"{100 * mean(scores):.1f}")  # type: ignore[type-var]
+    assert f"{' / '.join(means)} %" in row_of_the_table("a V3-Small 0.25 / V1 0.25 taught by a V2")
+
+
 def test_imported_weights() -> None:
     lines = (ROOT / "benchmarks" / "results" / "imported_weights.csv").read_text().splitlines()
     (row,) = [line.split(",") for line in lines if line.startswith("V2 1.0 224 uint8,")]
