@@ -207,8 +207,16 @@ def test_no_weight_gets_past_the_last_integer() -> None:
     assert found.tolist() == [[127, -127, 127, -127]]
 
 
-def test_each_group_has_its_own_curvature() -> None:
-    weight, scale = torch.tensor([[0.4, 0.4], [0.4, 0.4]]), torch.ones(2, 1)
-    curvature = torch.stack([torch.ones(2, 2), torch.eye(2)]).double()
-    found = rounded_well(weight, scale, curvature, torch.zeros(2, 2).double(), 127, 0.01)
-    assert found.sum(1).tolist() == [1, 0]
+def test_groups_of_one_layer_are_chosen_as_if_each_were_a_layer_of_its_own() -> None:
+    inputs = random(3, 40, 6) * torch.tensor([0.1, 1.0, 10.0]).view(3, 1, 1) + random(3, 40, 1, seed=1)
+    curvature = (inputs.mT @ inputs / 40).double()
+    weight, scale = random(12, 6, seed=2), torch.full((12, 1), 0.1)
+    size = curvature.diagonal(dim1=1, dim2=2).mean(1).repeat_interleave(4).unsqueeze(1)
+    pull = 0.05 * size * random(12, 6, seed=3)
+    found = rounded_well(weight, scale, curvature, pull, 127, DAMPING)
+    alone = [
+        rounded_well(weight[own], scale[own], curvature[[group]], pull[own], 127, DAMPING)
+        for group, own in enumerate((slice(0, 4), slice(4, 8), slice(8, 12)))
+    ]
+    assert torch.equal(found, torch.cat(alone))
+    assert not torch.equal(found, (weight / 0.1).round() * 0.1)

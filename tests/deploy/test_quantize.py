@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mobilenets.compress.files import TABLE
+from mobilenets.data.dataset import open_dataset
+from mobilenets.data.roles import roles
 from mobilenets.deploy.evaluate import evaluate
 from mobilenets.deploy.export import export
 from mobilenets.deploy.load import load
+from mobilenets.deploy.quantise_data import divide
 from mobilenets.deploy.quantize import quantize
 from mobilenets.deploy.runtimes import runtime
 from mobilenets.deploy.verify import verify
 from mobilenets.errors import UserError
-from mobilenets.training.run import QUANTISATION
+from mobilenets.training.checkpoint import load_tensors, save_tensors
+from mobilenets.training.run import BEST, QUANTISATION
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +50,65 @@ def test_it_says_what_was_lost_and_why(answer: dict[str, Any]) -> None:
     assert answer["repair"]["words"] in [row["words"] for row in answer["tried"]]
 
 
-def test_selection_and_calibration_are_no_reported_images(answer: dict[str, Any]) -> None:
+def test_selection_and_calibration_are_no_reported_images(answer: dict[str, Any], colours: Path) -> None:
     assert answer["split"] == "val"
     assert answer["calibration_images"] + answer["selection"]["images"] <= 90
+    parts = divide(open_dataset(colours), 512)
+    names = [{sample.name for sample in part} for part in (parts.calibration, parts.selection, parts.report)]
+    assert not names[0] & names[1]
+    assert not (names[0] | names[1]) & names[2]
+    assert {sample.label for sample in parts.calibration[:12]} == {0, 1, 2}  # any first few stand for all
+
+
+def test_few_images_of_a_class_are_divided_as_for_training(colours: Path, tmp_path: Path) -> None:
+    for folder in (colours / "train").iterdir():
+        (tmp_path / "few" / folder.name).mkdir(parents=True)
+        for picture in sorted(folder.iterdir())[:4]:
+            shutil.copy(picture, tmp_path / "few" / folder.name)
+    dataset = open_dataset(tmp_path / "few")
+    parts, trained = divide(dataset, 512), roles(dataset)
+    assert {sample.name for sample in parts.report} == {sample.name for sample in trained.report}
+
+
+def test_a_network_of_nan_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    tensors, header = load_tensors(copy / BEST)
+    tensors["head.classifier.weight"].fill_(torch.nan)
+    save_tensors(copy / BEST, tensors, header)
+    with pytest.raises(UserError, match="the network's own answers are no numbers"):
+        quantize(copy, tmp_path / "int8")
+
+
+def test_without_torchao_it_is_one_line(run: Path, int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("mobilenets.compress")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e.quantize_pt2e", None)
+    with pytest.raises(UserError, match=r"torchao.* is not installed; run: pip install \"mobilenets\[int8\]\""):
+        load(int8).logits(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_what_was_added_to_a_quantised_run_is_not_deleted(run: Path, int8: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(int8, tmp_path / "copy")
+    (copy / "mine.txt").write_text("hello")
+    with pytest.raises(UserError, match=r"holds mine\.txt beside the quantised run; choose another --out"):
+        quantize(run, copy)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: is a file; --out names a folder"):
+        quantize(run, tmp_path / "file" / "int8")
+
+
+def test_train_leaves_a_quantised_run_alone(int8: Path, colours: Path) -> None:
+    from mobilenets.api import train
+
+    with pytest.raises(UserError, match="is a quantised run; choose another --out"):
+        train(colours, model="mobilenet_v1", out=int8)
+
+
+def test_the_report_says_how_it_was_made(int8: Path) -> None:
+    page = (int8 / "report.html").read_text()
+    assert "mobilenets quantize " in page
+    assert str(int8) in page
+    assert ".part" not in page
 
 
 def test_evaluate_gives_the_numbers_that_quantize_gave(answer: dict[str, Any], int8: Path, colours: Path) -> None:
@@ -142,7 +204,7 @@ def test_a_quantised_run_is_not_calibrated_anew(int8: Path, colours: Path, tmp_p
 
 
 def test_a_bundle_is_refused(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="quantize takes a run or published weights"):
+    with pytest.raises(UserError, match="quantize takes a run or published weights with classes"):
         quantize(exported, tmp_path / "int8")
 
 

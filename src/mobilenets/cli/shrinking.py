@@ -34,7 +34,7 @@ def quantize(
         out: folder of the quantised Run; one that is there is replaced as a whole, any other folder is left alone
         data: labelled images in any form that `train` reads; left out, those that the Run was trained on
         labels: which label column where the data has several
-        max_drop: most top-1 accuracy that may be lost, 0 to 1; repairs are tried until it is kept
+        max_drop: most top-1 accuracy that may be lost, 0 to 1
         target: a runtime whose float32 and int8 files are measured on this machine, such as litert
         minutes: no repair is begun after that many
         calibration: how ranges are set at first: min-max, moving-average, percentile, mse, entropy
@@ -89,12 +89,14 @@ def _show(result: dict[str, Any]) -> None:
             f"× {row['speedup']:.2f}, {row['threads']} thread"
         )
     if not result["ok"]:
-        output.line(f"{'verdict':12} more is lost than --max-drop {result['max_drop']:g} allows")
+        allowed = output.percent(result["max_drop"])
+        output.line(f"{'verdict':12} out of bounds on the selection images: at most {allowed} of top-1 may be lost,")
+        output.line(f"{'':12} at least 95 % of the answers have to be the same")
     output.line(f"{'run':12} {result['run']}")
 
 
 def _show_layers(rows: Sequence[dict[str, Any]], most: int = 8) -> None:
-    """The layers that cost most, in the order of what leaving each in float would bring."""
+    """The layers that cost most, those first that do most harm alone."""
     worst = sorted(rows, key=lambda row: row["sqnr_only_db"])[:most]
     output.table(
         ["layer", ">only it rounds", ">all but it", ">top-1", ">all but it"],

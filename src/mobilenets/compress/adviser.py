@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from ..console import progress, say
+from ..errors import UserError
 from ..tasks.classify import wilson
 from .bias import correct_bias_, restore_statistics_
 from .equalise import equalise_
@@ -120,21 +121,26 @@ class Adviser:
         self.until = None if seconds is None else time.perf_counter() + seconds
         plain = Simulation(module, calibration)
         self.exact = plain.logits(selection, [])
+        if not np.isfinite(self.exact).all():
+            raise UserError(f"{plain.spec.name}: the network's own answers are no numbers (NaN or infinite)")
         self.used = plain.watch(calibration, first.calibration, converge=True)
         self.calibration = calibration[: self.used]
         self.tried: list[Tried] = []
         self.best: tuple[Tried, Simulation] | None = None
+        self.analysed: tuple[Simulation, list[Sensitivity]] | None = None
 
     def advise(self) -> Advice:
         """Tries repairs until a network is within the bounds, then says which layers its error comes from."""
+        over = False
         for repairs, is_enough in ((self._free(), self._is_sure), (self._costly(), self._is_within)):
-            for repair in repairs:
-                if self.best is not None and is_enough(self._best[0]):
-                    break
-                if self.until is not None and self.best is not None and time.perf_counter() > self.until:
-                    say("the minutes are over: no more repairs are tried")
+            while not over and (self.best is None or not is_enough(self.best[0])):
+                repair = next(repairs, None)
+                if repair is None:
                     break
                 self._try(repair)
+                over = self.until is not None and time.perf_counter() > self.until
+        if over:
+            say("the minutes are over: no more repairs are tried")
         best, simulation = self._best
         return Advice(
             chosen=simulation,
@@ -175,7 +181,9 @@ class Adviser:
 
     def _costly(self) -> Iterator[Repair]:
         """Layers left in float: the one that does most harm, then twice as many each time."""
-        worst = sorted(self._layers(self._best[1]), key=lambda row: -row.sqnr_without_db)
+        best, simulation = self._best
+        rows = [row for row in self._layers(simulation) if row.layer not in best.repair.in_float]
+        worst = sorted(rows, key=lambda row: -row.sqnr_without_db)
         count = 1
         while count <= len(worst) // 2 and self.tried[-1].int8_macs >= _LEAST_INT8:
             names = {*self.first.in_float, *(row.layer for row in worst[:count])}
@@ -188,7 +196,7 @@ class Adviser:
         logits = simulation.logits(self.selection)
         tried = Tried(
             repair=repair,
-            agreement=float((logits.argmax(1) == self.exact.argmax(1)).mean()),
+            agreement=float((logits.argmax(1) == self.exact.argmax(1)).mean()) if np.isfinite(logits).all() else 0.0,
             sqnr_db=sqnr_db(self.exact, logits),
             top1=self._top1(logits),
             int8_macs=simulation.int8_macs,
@@ -224,8 +232,12 @@ class Adviser:
         return None if self.labels is None else float((logits.argmax(1) == self.labels).mean())
 
     def _layers(self, simulation: Simulation) -> list[Sensitivity]:
+        if self.analysed is not None and self.analysed[0] is simulation:
+            return self.analysed[1]
         images = self.selection[:ANALYSED_IMAGES]
         labels = None if self.labels is None else self.labels[:ANALYSED_IMAGES]
         with progress() as bar:
             task = bar.add_task("layers", total=len(simulation.layers), note="")
-            return sensitivities(simulation, images, labels, lambda done: bar.update(task, completed=done))
+            rows = sensitivities(simulation, images, labels, lambda done: bar.update(task, completed=done))
+        self.analysed = simulation, rows
+        return rows

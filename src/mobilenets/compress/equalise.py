@@ -26,11 +26,15 @@ _LEAST = 1e-8  # a range below it counts as none: such a channel stays as it is
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers with nothing but a ReLU between them; `clamp` is the value at which a ReLU6 ends, else infinity."""
+    """Two layers with nothing but a ReLU between them; `clamp` is the value at which a ReLU6 ends, else infinity.
+
+    `linear`: not even a ReLU.
+    """
 
     first: Layer
     second: Layer
     clamp: float
+    linear: bool
 
 
 def pairs(simulation: Simulation) -> Iterator[Pair]:
@@ -39,18 +43,20 @@ def pairs(simulation: Simulation) -> Iterator[Pair]:
     for node in simulation.graph.graph.nodes:
         if node.name not in by_node:
             continue
-        clamp, at = np.inf, node
+        clamp, linear, at = np.inf, True, node
         while len(at.users) == 1:
             at = next(iter(at.users))
             if at.target is aten.hardtanh.default:
                 low, high = (*at.args[1:], -1.0, 1.0)[:2] if len(at.args) > 2 else (-1.0, 1.0)
                 if low != 0:
                     break
-                clamp = min(clamp, float(high))
+                clamp, linear = min(clamp, float(high)), False
             elif at.target in WEIGHTED:
-                yield Pair(by_node[node.name], by_node[at.name], clamp)
+                yield Pair(by_node[node.name], by_node[at.name], clamp, linear)
                 break
-            elif at.op != "call_module" and at.target not in (aten.relu.default, aten.pad.default):
+            elif at.target is aten.relu.default:
+                linear = False
+            elif at.op != "call_module" and at.target is not aten.pad.default:
                 break
 
 
@@ -63,7 +69,7 @@ def equalise_(simulation: Simulation, images: np.ndarray) -> int:
     ReLU6 stays: a channel that comes near 6 on `images` keeps its scale, and none is stretched to 6.
     """
     found = list(pairs(simulation))
-    largest = _output_ranges(simulation, images)
+    largest = _output_ranges(simulation, images, {pair.first.name for pair in found if pair.linear})
     per_channel = any(isinstance(point, PerChannelPoint) for point in simulation.points.values())
     for _ in range(1 if per_channel else _PASSES):
         for pair in found:
@@ -128,12 +134,12 @@ def _columns(weight: Tensor, channels: int) -> Tensor:
     return weight.transpose(0, 1).flatten(1).abs().amax(1)
 
 
-def _output_ranges(simulation: Simulation, images: np.ndarray) -> dict[str, Tensor]:
-    """The largest value that each channel of a layer gives, (C,), 0 where none is positive."""
+def _output_ranges(simulation: Simulation, images: np.ndarray, linear: set[str]) -> dict[str, Tensor]:
+    """The largest value that each channel of a layer gives, (C,), at least 0; of `linear` layers by magnitude."""
     found: dict[str, Tensor] = {}
 
     def visit(at: Visit) -> None:
-        output = at.exact_output
+        output = at.exact_output.abs() if at.layer.name in linear else at.exact_output
         found[at.layer.name] = (output.amax((0, 2, 3)) if output.ndim == 4 else output.amax(0)).clamp_min(0)
 
     walk(simulation, images, visit)

@@ -22,12 +22,10 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
-from .graph import WEIGHTED
+from .graph import WEIGHTED, aten
 from .points import PerChannelPoint, PerTensorPoint, Point, UnitPoint
 
 KEY = "quantization_annotation"
-
-aten = torch.ops.aten
 
 
 def _activation(point: Any) -> QuantizationSpec:

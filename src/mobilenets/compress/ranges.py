@@ -18,6 +18,7 @@ from ..errors import UserError
 BINS = 2048  # on each side of zero
 LEVELS = 256  # of int8
 MOMENTUM = 0.9
+_MOST_COUNTED = 2**23  # at once: torch counts in float32, which is exact up to 2**24
 TAIL = 1e-4  # of all values, cut off at either end by `percentile`
 _CANDIDATES = torch.linspace(0.1, 1.0, 91, dtype=torch.float64)  # of the observed ends, tried by MSE and entropy
 
@@ -56,7 +57,8 @@ class Seen:
         if (largest := max(-low, high)) > 0:
             self._reach(largest)
             reach = self.width * BINS
-            self.counts += torch.histc(values.float(), 2 * BINS, -reach, reach).double()
+            for part in values.float().flatten().split(_MOST_COUNTED):
+                self.counts += torch.histc(part, 2 * BINS, -reach, reach).double()
         else:
             self.counts[BINS] += zeros  # their bin at any width
 

@@ -51,7 +51,7 @@ def sensitivities(
     for place, node in enumerate(nodes):
         if node.name in starts:
             layer = starts[node.name]
-            with simulation.rounding(layer.points):
+            with simulation.rounding(set(layer.points) - simulation.floats):
                 only = exact.rest(nodes, place)
             with simulation.rounding(simulation.points.keys() - simulation.floats - set(layer.points)):
                 without = rounded.rest(nodes, place)
@@ -67,9 +67,14 @@ def sensitivities(
 
 
 def sqnr_db(exact: np.ndarray, found: np.ndarray) -> float:
-    """Signal to quantisation noise in dB: 10 log10 of the exact logits' energy over that of the error, at most 120."""
+    """Signal to quantisation noise in dB: 10 log10 of the exact logits' energy over that of the error, -120...120.
+
+    -120 where something is no number.
+    """
     noise = float(((exact - found).astype(np.float64) ** 2).sum())
     signal = float((exact.astype(np.float64) ** 2).sum())
+    if not np.isfinite(noise):
+        return -_SILENT_DB
     return min(float(10 * np.log10(max(signal, 1e-30) / noise)), _SILENT_DB) if noise > 0 else _SILENT_DB
 
 

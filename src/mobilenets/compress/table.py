@@ -1,6 +1,6 @@
 """The one table of a quantised network: int8 weights, their scales, biases, and the scale of every activation.
 
-Every runtime's file is lowered from it, so that all hold the same integers. Its place in a Run is `names.TABLE`.
+Every runtime's file is lowered from it, so that all hold the same integers. Its place in a Run is `files.TABLE`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def simulation_of(table: Table, module: nn.Module) -> Simulation:
         weight.copy_(value)
         if (bias := found.bias(layer)) is not None:
             bias.copy_(take(f"{layer.name}/bias", bias.shape))
-    found.floats = frozenset(table.floats)
+    found.floats = frozenset(str(name) for name in table.floats)
+    if unknown := sorted(found.floats - found.points.keys()):
+        raise UserError(f"the table of quantisation does not fit the network: it leaves {unknown[0]} in float")
     for name, point in found.points.items():
         if name not in weights and name not in found.floats:
             point.scale = take(f"{name}/scale", point.scale.shape)

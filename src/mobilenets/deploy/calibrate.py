@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..console import say
+from ..console import say, warn
 from ..data.dataset import Dataset, Sample, open_dataset
 from ..data.decode import ImageError, decode_image
 from ..data.fingerprint import fingerprint
@@ -60,13 +60,18 @@ def own_data(loaded: Loaded) -> Dataset:
 def read_images(dataset: Dataset, samples: Sequence[Sample], loaded: Loaded) -> np.ndarray:
     """The samples as inputs, uint8 RGB (n, R, R, 3), but for unreadable ones. Raises UserError for fewer than 8."""
 
+    broken: list[str] = []
+
     def read(sample: Sample) -> np.ndarray | None:
         try:
             return resize_and_crop(decode_image(dataset.read(sample)), loaded.preprocessing)
-        except (ImageError, OSError):
+        except (ImageError, OSError) as error:
+            broken.append(f"{sample.name}: {error}")
             return None
 
     images = [image for image in ahead(read, samples, 2) if image is not None]
+    if broken:
+        warn(f"{len(broken)} of {len(samples)} images cannot be read and do not calibrate, the first {broken[0]}")
     if len(images) < LEAST:
         raise UserError(f"{dataset.root}: {len(images)} images to calibrate with; at least {LEAST} are needed")
     return np.stack(images)

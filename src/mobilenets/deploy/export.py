@@ -62,6 +62,8 @@ def export(
     quantised = is_quantised(Path(reference))
     if quantised and data is not None:
         raise UserError(f"{reference}: is quantised already, --data {data} would calibrate it anew: leave it out")
+    if quantised and "coreml" in names:
+        say("coreml: its int8 is weights alone, from the float network, not from the table of the run")
     beside = (INT8,) if int8 or (quantised and not wanted) else ()
     plan = plan_files([runtime(name) for name in names if name != AUTO], wanted, beside) if names != (AUTO,) else []
     check_target(target)

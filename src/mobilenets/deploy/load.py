@@ -16,6 +16,7 @@ from ..arch.registry import create_spec
 from ..arch.spec import Preprocessing, Spec
 from ..console import say, warn
 from ..errors import UserError
+from ..extras import require
 from .bundle import MANIFEST, Bundle, ModelFile, is_bundle, open_bundle
 from .manifest import decision, run_provenance
 from .runtimes import Session, runtime
@@ -269,7 +270,9 @@ def _run(name: str, path: Path) -> Loaded:
     run = open_run(path)
     network = run.network()
     evaluated = path / EVALUATION
-    root = read_json(evaluated).get("data") if evaluated.is_file() else run.recipe.get("data", {}).get("path")
+    root = run.recipe.get("data", {}).get("path")
+    if evaluated.is_file() and not is_quantised(path):  # a quantised one may have been scored on other data
+        root = read_json(evaluated).get("data")
     table = path / TABLE if is_quantised(path) else None
     return Loaded(
         reference=name,
@@ -289,7 +292,11 @@ def _run(name: str, path: Path) -> Loaded:
 
 
 def _int8_session(table: Path, network: Network) -> Session:
-    from .int8_session import Int8Session, int8_simulation
+    from ..compress.quiet import quiet
+
+    with quiet():
+        require("int8", "torchao.quantization.pt2e.quantize_pt2e")
+        from .int8_session import Int8Session, int8_simulation
 
     return Int8Session(int8_simulation(table, network))
 

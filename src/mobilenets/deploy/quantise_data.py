@@ -16,7 +16,6 @@ from .score import spread
 
 SELECTION_IMAGES = 1000  # at most
 _EVERY = 5  # of the images that cannot be held out by class, this one calibrates
-_FEW = 5  # images of a class, below which none is held out of it
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,26 @@ class Parts:
 def divide(dataset: Dataset, calibration_images: int) -> Parts:
     """The parts that training would make; where classes have too few images for that, every fifth image calibrates.
 
-    Raises UserError where there are too few images at all.
+    Images that calibrate and decide are in an order without meaning, so that any first few stand for all. Raises
+    UserError where there are too few images.
     """
-    if "train" in dataset.splits or len(dataset.samples) >= _FEW * len(dataset.classes):
-        parts = roles(dataset)
-        calibration = spread(parts.train, calibration_images)
-        selection = spread(parts.selection, SELECTION_IMAGES) if parts.selection else calibration
-        if parts.report:
-            return Parts(calibration, selection, parts.report, parts.report_name)
+    parts = roles(dataset)
+    if parts.report:
+        calibration = shuffled(spread(parts.train, calibration_images))
+        selection = shuffled(spread(parts.selection, SELECTION_IMAGES)) if parts.selection else calibration
+        return Parts(calibration, selection, parts.report, parts.report_name)
     every = tuple(dataset.samples)
-    calibration = every[::_EVERY][:calibration_images]
+    calibration = shuffled(spread(every[::_EVERY], calibration_images))
     report = tuple(sample for place, sample in enumerate(every) if place % _EVERY)
     if len(calibration) < LEAST:
         raise UserError(f"{dataset.root}: {len(every)} images; at least {_EVERY * LEAST} are needed")
     say(f"{dataset.root}: too few images of a class to hold any out: every fifth image calibrates and decides")
     return Parts(calibration, calibration, report, "all but every fifth")
+
+
+def shuffled(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples in an order of chance, always the same."""
+    return tuple(samples[place] for place in np.random.default_rng(0).permutation(len(samples)).tolist())
 
 
 class Keep:

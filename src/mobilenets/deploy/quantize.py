@@ -9,6 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..compress.quiet import quiet
 from ..console import say
 from ..data.addresses import address_of
 from ..data.dataset import Dataset, open_dataset
@@ -22,13 +25,14 @@ from .calibrate import LEAST, own_data, read_images
 from .load import Loaded, TorchSession, load
 from .plan import check_installed, plan_files
 from .quantise_data import Keep, Parts, divide
-from .quantised_run import check_out, write_quantised
+from .quantised_run import add_latency, check_out, write_quantised
 from .runtimes import FLOAT32, INT8, Runtime, Session, runtime
 from .score import Scored, score
 
 if TYPE_CHECKING:
     from ..compress.adviser import Advice, Tried
     from ..compress.simulation import Simulation
+    from .wrap import Shipped
 
 CALIBRATION_IMAGES = 512  # at most: fewer where the ranges have converged
 SECONDS = 1.0  # of measuring each file of the target
@@ -51,32 +55,39 @@ def quantize(
 
     Scales come from training images of `data` (else of the Run's own), decisions from its selection images, and the
     reported split is scored once, at the end. Repairs that cost nothing are tried in order of the time they take, until
-    at most `max_drop` (0...1) of top-1 is lost and 98 % of the answers are the float network's; layers are left in
+    at most `max_drop` (0...1) of top-1 is lost, 98 % of the answers are the float network's with 95 % confidence, and
+    the SQNR of the logits is 30 dB; layers are left in
     float only where more than `max_drop` of top-1 or 5 % of the answers would be lost otherwise. `ok` says whether that
     was reached on the selection images. `target` is a runtime, whose float32 and int8 files are measured. `minutes`: no
     repair is begun after that many. `keep_float` names layers that stay in float whatever it brings. Raises UserError,
     one line, for what cannot be.
     """
     plan = _check(max_drop, minutes, calibration, calibration_images, target)
+    from ..compress.adviser import Adviser, Bounds, Repair
+    from .wrap import Shipped
+
     loaded = load(reference)
     if loaded.int8 is not None:
         raise UserError(f"{loaded.reference}: is quantised already; give the run that it was made from")
-    if loaded.kind not in ("run", "weights"):
-        raise UserError(f"{loaded.reference}: {loaded.recognised}; quantize takes a run or published weights")
+    if loaded.kind not in ("run", "weights") or not loaded.spec.head.classes:
+        raise UserError(
+            f"{loaded.reference}: {loaded.recognised}; quantize takes a run or published weights with classes"
+        )
+    if labels is not None and data is None:
+        raise UserError(f"labels {labels} goes with --data")
     folder = Path(out)
     check_out(folder, loaded)
+    shipped = Shipped(loaded.network)
+    _check_layers(shipped, keep_float)
     dataset = own_data(loaded) if data is None else open_dataset(data, labels=labels, strict=False)
     columns = _columns(dataset, loaded)
     parts = divide(dataset, calibration_images)
-
-    from ..compress.adviser import Adviser, Bounds, Repair
-    from .wrap import Shipped
 
     images = read_images(dataset, parts.calibration, loaded)
     chosen = _read(loaded, dataset, parts, columns)
     say(f"at most {len(images)} images calibrate, {parts.decides}")
     advice = Adviser(
-        Shipped(loaded.network),
+        shipped,
         images,
         chosen.logits[0],
         None if columns is None else chosen.labels,
@@ -86,7 +97,6 @@ def quantize(
     ).advise()
     decision = None if columns is None else fit_decision(advice.chosen.logits(chosen.logits[0]), chosen.labels)
     facts, evaluated = _report(loaded, dataset, parts, columns, advice.chosen, decision)
-    latency = None if target is None else _latency(loaded, advice.chosen, target, plan)
     result = {
         "run": str(folder),
         "network": loaded.reference,
@@ -101,10 +111,33 @@ def quantize(
         "repair": asdict(advice.best.repair) | {"words": advice.best.repair.describe()},
         "tried": [_row(tried) for tried in advice.tried],
         "layers": [asdict(row) for row in advice.layers],
-        "latency": latency,
+        "latency": None,
     }
-    write_quantised(folder, loaded, advice.chosen, result, decision, evaluated)
+    asked = {
+        "data": None if data is None else str(data),
+        "labels": labels,
+        "max_drop": max_drop,
+        "target": target,
+        "minutes": minutes,
+        "calibration": calibration,
+        "calibration_images": calibration_images,
+        "keep_float": ",".join(keep_float) or None,
+    }
+    known = {"form": dataset.form, "images": {"reported": facts["images"]}}
+    write_quantised(folder, loaded, advice.chosen, result | {"arguments": asked, "known": known}, decision, evaluated)
+    if target is not None:
+        result["latency"] = _latency(loaded, advice.chosen, target, plan)
+        add_latency(folder, result["latency"])
     return result
+
+
+def _check_layers(shipped: Shipped, names: Sequence[str]) -> None:
+    """Raises UserError for a layer that the network does not have."""
+    from ..compress.simulation import Simulation
+
+    if names:
+        size = shipped.spec.resolution
+        Simulation(shipped, np.zeros((1, size, size, 3), np.uint8)).leave_in_float(names)
 
 
 def _check(
@@ -117,16 +150,19 @@ def _check(
         raise UserError(f"minutes {minutes:g} is out of range: allowed is above 0")
     if calibration_images < LEAST:
         raise UserError(f"calibration images {calibration_images} is out of range: allowed is {LEAST} or more")
-    if reason := absent("int8", "torchao"):
-        raise UserError(reason)
-    from ..compress.ranges import range_method
+    if missing := absent("int8", "torchao"):
+        raise UserError(missing)
+    with quiet():
+        from ..compress.ranges import range_method
 
     range_method(calibration)
     if target is None:
         return []
     chosen = runtime(target)
-    if INT8 not in chosen.calibrated or INT8 not in chosen.precisions or chosen.elsewhere():
-        reason = chosen.elsewhere() or "it has no int8 made from a table"
+    reason = chosen.elsewhere() or chosen.unmeasured
+    if INT8 not in chosen.calibrated or INT8 not in chosen.precisions:
+        reason = "it has no int8 made from a table"
+    if reason:
         raise UserError(f"target {target}: its int8 cannot be measured here: {reason}")
     plan = plan_files([chosen], (FLOAT32, INT8))
     check_installed(plan)

@@ -28,7 +28,7 @@ from .freeze import first_trained
 from .lesson import Lesson
 from .precision import FLOAT32, Precision
 from .recipe import Recipe
-from .run import LABELS, RANGE_TEST, RECIPE, SPEC, is_run, read_json
+from .run import LABELS, QUANTISATION, RANGE_TEST, RECIPE, SPEC, is_run, read_json
 from .start import Start, classifier_note, kept_rows
 
 SMALL_PICTURES = {48: 8, 96: 16}  # up to this resolution: this total stride in place of 32
@@ -69,6 +69,8 @@ def claim(run: Path, arguments: Arguments, *, restart: bool) -> None:
         raise UserError(f"{run}: is a file; --out names a folder")
     if is_run(run) and "imported" in read_json(run / RECIPE):
         raise UserError(f"{run}: is a run of imported weights; name it with --weights, and choose another --out")
+    if (run / QUANTISATION).is_file():
+        raise UserError(f"{run}: is a quantised run; choose another --out")
     if restart and is_run(run):
         shutil.rmtree(run)
     if is_run(run):

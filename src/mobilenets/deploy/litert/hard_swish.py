@@ -2,7 +2,7 @@
 
 XNNPACK takes no int8 HARD_SWISH: LiteRT then runs its own, one value at a time, and V3-Large in int8 is slower than in
 float32. Here it becomes h = ADD(x, 3), whose int8 ends at 0 and 6 by itself, and y = MUL(x, h), which is six times
-hard-swish: the scale that y states is six times as large, so its integers are those of hard-swish, and the layers that
+hard-swish: the scale that y states is six times as large, so its integers stand for hard-swish, and the layers that
 take it state a sixth of the scale in their weights. Not one weight changes.
 """
 

@@ -184,7 +184,7 @@ class Graph:
         """DQ -> HardSwish -> Q becomes h = x + 3, whose int8 ends at 0 and 6 by itself, and x * h in six-fold scale.
 
         onnxruntime has integer kernels for the sum and the product and none for hard-swish, which it computes in float,
-        in several passes. The integers of the output are those of hard-swish, so that nothing else changes.
+        in several passes. The integers of the output stand for hard-swish, so that nothing else changes.
         """
         from onnx import helper
 

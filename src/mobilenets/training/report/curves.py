@@ -15,8 +15,10 @@ POINTS = 800  # epochs drawn at most
 
 
 def curves(facts: Facts) -> Markup:
-    """The section of the learning curves; a note where no epoch is finished."""
+    """The section of the learning curves; a note where no epoch is finished; empty where none will be."""
     rows = _thinned(facts.epochs, facts.best)
+    if not rows and facts.quantisation is not None:
+        return Markup()
     if not rows:
         return section("curves", "Learning curves", tag("p.note", "No epoch is finished yet."))
     best = facts.best

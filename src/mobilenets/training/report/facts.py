@@ -39,8 +39,11 @@ class Facts:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the Run knows of its data."""
-        return self.recipe.get("data") or {}
+        """What the Run knows of its data, of a quantised one what it was calibrated and scored with."""
+        known: dict[str, Any] = self.recipe.get("data") or {}
+        if self.quantisation is None or str(known.get("path")) == self.quantisation["data"]:
+            return known
+        return {"path": self.quantisation["data"]} | self.quantisation.get("known", {})
 
     @property
     def best(self) -> dict[str, Any] | None:

@@ -54,7 +54,10 @@ def _lead(found: dict[str, Any]) -> list[Child]:
     if found["int8_macs"] < 1:
         said.append(f" {percent(found['int8_macs'])} of the multiply-adds are int8.")
     if not found["ok"]:
-        said.append(f" More is lost than the {percent(found['max_drop'])} that were allowed.")
+        said.append(
+            f" Out of bounds: at most {percent(found['max_drop'])} of top-1 may be lost on the selection images, "
+            "and at least 95 % of the answers have to be the same."
+        )
     return said
 
 

@@ -122,9 +122,9 @@ def reproduce(facts: Facts) -> Markup:
     rows: list[tuple[Child, Child]] = [(tag("code", name), str(version)) for name, version in versions.items()]
     if started:
         rows.append(("begun", str(started).replace("T", " ").replace("+00:00", " UTC")))
-    by_clock = facts.arguments.get("minutes") is not None
+    by_clock = _arguments(facts).get("minutes") is not None
     promise = (
-        "The clock ended this training (--minutes): another run of it sees another number of images."
+        "The clock ended this (--minutes): done again, it sees another number of images or repairs."
         if by_clock
         else "On the same machine, with the same data and versions, it gives the same numbers."
     )
@@ -136,15 +136,25 @@ def reproduce(facts: Facts) -> Markup:
 
 
 def command(facts: Facts) -> str:
-    """The command line that trains this Run again, ready for a shell."""
-    arguments = facts.arguments
-    words = ["mobilenets", "train", str(arguments.get("data", facts.data.get("path", "DATA")))]
+    """The command line that makes this Run again, ready for a shell."""
+    arguments = _arguments(facts)
+    if facts.quantisation is not None:
+        words = ["mobilenets", "quantize", facts.quantisation["network"]]
+    else:
+        words = ["mobilenets", "train", str(arguments.get("data", facts.data.get("path", "DATA")))]
+        arguments = {name: value for name, value in arguments.items() if name != "data"}
     for key, value in arguments.items():
-        if key in ("data", "weights_sha256", "recipe_sha256", "teacher_sha256") or value is None:
+        if key in ("weights_sha256", "recipe_sha256", "teacher_sha256") or value is None:
             continue
         for value in value if isinstance(value, list) else [value]:  # noqa: B020 - one option for each
             words += ["--" + key.replace("_", "-"), _value(value) if isinstance(value, bool) else str(value)]
     return shlex.join([*words, "--out", os.fspath(facts.path)])
+
+
+def _arguments(facts: Facts) -> dict[str, Any]:
+    """What was asked of `train`, or of `quantize`."""
+    found: dict[str, Any] = facts.arguments if facts.quantisation is None else facts.quantisation.get("arguments", {})
+    return found
 
 
 def _value(value: Any) -> str:

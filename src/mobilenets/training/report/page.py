@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from ... import __version__
 from ...atomic import write_text
+from ..run import REPORT
 from .classes import per_class
 from .confidence import confidence
 from .confusion import confusion
@@ -36,15 +38,16 @@ PARTS = (
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the browser itself refuses any loading
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, place: Path | None = None) -> Path:
     """The path of `report.html`, written into the Run from its files, all or nothing.
 
+    `place` is where the Run will lie, if that is elsewhere.
     Works at any time after the training began; what is not there yet is said to be missing. The same files give the
     same bytes. Raises UserError when a file of the Run is broken.
     """
     facts = read_facts(Path(run))
-    path = facts.path / "report.html"
-    write_text(path, render(facts))
+    path = facts.path / REPORT
+    write_text(path, render(facts if place is None else replace(facts, path=place)))
     return path
 
 
