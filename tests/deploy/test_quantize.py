@@ -90,7 +90,7 @@ def test_without_torchao_it_is_one_line(run: Path, int8: Path, tmp_path: Path, m
 def test_what_was_added_to_a_quantised_run_is_not_deleted(run: Path, int8: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(int8, tmp_path / "copy")
     (copy / "mine.txt").write_text("hello")
-    with pytest.raises(UserError, match=r"holds mine\.txt beside the quantised run; choose another --out"):
+    with pytest.raises(UserError, match=r"holds mine\.txt beside the run that is quantised; choose another --out"):
         quantize(run, copy)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: is a file; --out names a folder"):
@@ -209,11 +209,11 @@ def test_a_bundle_is_refused(exported: Path, tmp_path: Path) -> None:
 
 
 def test_other_folders_are_left_alone(run: Path, int8: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a run that was trained; choose another --out"):
+    with pytest.raises(UserError, match="is a run that is not quantised; choose another --out"):
         quantize(run, run)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("hello")
-    with pytest.raises(UserError, match="is not empty and no quantised run; choose another --out"):
+    with pytest.raises(UserError, match="is not empty and not a run; choose another --out"):
         quantize(run, tmp_path / "mine")
 
 

@@ -58,7 +58,7 @@ def test_the_same_conversion_again_replaces_the_run_and_a_trained_run_stays(vww:
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     del recipe["imported"]
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(recipe))
-    with pytest.raises(UserError, match="is a run that was trained"):
+    with pytest.raises(UserError, match="is a run that is not imported"):
         convert([vww], tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -85,11 +85,11 @@ class Simulation:
         """The point that a node of the graph calls."""
         return self.points[self._names[target]]
 
-    def cover_weights(self, layers: Collection[str] | None = None) -> None:
-        """Sets the scales of the weights, of those layers or of all, from the weights themselves."""
+    def cover_weights(self) -> None:
+        """Sets the scales of the weights from the weights themselves."""
         for layer in self.layers.values():
             point = self.points[layer.weight] if layer.weight else None
-            if isinstance(point, PerChannelPoint | PerTensorPoint) and (layers is None or layer.name in layers):
+            if isinstance(point, PerChannelPoint | PerTensorPoint):
                 point.cover_weight(self.weight(layer))
 
     def weight(self, layer: Layer) -> Tensor:

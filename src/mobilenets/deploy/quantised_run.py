@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..atomic import write_json
 from ..compress.files import TABLE, is_quantised
-from ..errors import UserError
 from ..training.checkpoint import save_tensors
+from ..training.replace import check_replaceable
 from ..training.report import write_report
 from ..training.run import (
     BEST,
@@ -22,7 +22,6 @@ from ..training.run import (
     RECIPE,
     REPORT,
     SPEC,
-    is_run,
     read_json,
 )
 from .load import Loaded
@@ -36,20 +35,7 @@ _FILES = {SPEC, LABELS, RECIPE, METRICS, BEST, TABLE, QUANTISATION, DECISION, EV
 
 def check_out(folder: Path, loaded: Loaded) -> None:
     """Raises UserError for a place that a quantised Run may not take: only another one is replaced."""
-    for place in (folder, *folder.absolute().parents):
-        if place.exists() and not place.is_dir():
-            raise UserError(f"{place}: is a file; --out names a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not is_quantised(folder):
-        what = "a run that was trained" if is_run(folder) else "not empty and no quantised run"
-        raise UserError(f"{folder}: is {what}; choose another --out")
-    source = Path(loaded.reference).resolve()
-    if folder.resolve() in (source, *source.parents):
-        raise UserError(f"{folder}: holds the network itself; choose another --out")
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    if strangers := sorted(files - _FILES):
-        raise UserError(f"{folder}: holds {strangers[0]} beside the quantised run; choose another --out")
+    check_replaceable(folder, [loaded.reference], _FILES, is_quantised, "quantised")
 
 
 def write_quantised(

@@ -15,7 +15,6 @@ from ..compress.quiet import quiet
 from ..console import say
 from ..data.addresses import address_of
 from ..data.dataset import Dataset, open_dataset
-from ..data.matching import map_classes
 from ..errors import UserError
 from ..extras import absent
 from ..tasks.calibration import fit_decision
@@ -27,7 +26,7 @@ from .plan import check_installed, plan_files
 from .quantise_data import Keep, Parts, divide
 from .quantised_run import add_latency, check_out, write_quantised
 from .runtimes import FLOAT32, INT8, Runtime, Session, runtime
-from .score import Scored, score
+from .score import Scored, known_columns, score
 
 if TYPE_CHECKING:
     from ..compress.adviser import Advice, Tried
@@ -80,7 +79,7 @@ def quantize(
     shipped = Shipped(loaded.network)
     _check_layers(shipped, keep_float)
     dataset = own_data(loaded) if data is None else open_dataset(data, labels=labels, strict=False)
-    columns = _columns(dataset, loaded)
+    columns = known_columns(dataset, loaded)
     parts = divide(dataset, calibration_images)
 
     images = read_images(dataset, parts.calibration, loaded)
@@ -167,15 +166,6 @@ def _check(
     plan = plan_files([chosen], (FLOAT32, INT8))
     check_installed(plan)
     return plan
-
-
-def _columns(dataset: Dataset, loaded: Loaded) -> list[int] | None:
-    """The logit of each class of the data; None where it has other classes: then agreement alone counts."""
-    try:
-        return map_classes(dataset.classes, loaded.labels, loaded.reference)
-    except UserError as error:
-        say(f"no accuracy, agreement alone: {error}")
-        return None
 
 
 def _read(loaded: Loaded, dataset: Dataset, parts: Parts, columns: list[int] | None) -> Scored:

@@ -15,6 +15,7 @@ from ..data.dataset import Dataset, Sample
 from ..data.decode import ImageError, decode_image
 from ..data.fingerprint import fingerprint
 from ..data.loader import ahead
+from ..data.matching import map_classes
 from ..data.preprocess import resize_and_crop
 from ..data.roles import roles
 from ..errors import UserError
@@ -104,6 +105,15 @@ def _batches(
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def known_columns(dataset: Dataset, loaded: Loaded) -> list[int] | None:
+    """The logit of each class of the data; None, with a warning, where the data has other classes."""
+    try:
+        return map_classes(dataset.classes, loaded.labels, loaded.reference)
+    except UserError as error:
+        warn(f"no accuracy, agreement alone: {error}")
+        return None
 
 
 def choose(dataset: Dataset, split: str | None, loaded: Loaded) -> Choice:

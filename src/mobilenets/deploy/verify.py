@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..console import warn
 from ..data.addresses import address_of
-from ..data.dataset import Dataset, open_dataset
-from ..data.matching import map_classes
+from ..data.dataset import open_dataset
 from ..errors import UserError
 from ..tasks.classify import wilson
 from .bundle import MANIFEST, Bundle, ModelFile, open_bundle
 from .gates import Gate, gate_of
-from .load import Loaded, TorchSession, bundle_network, from_bundle
+from .load import TorchSession, bundle_network, from_bundle
 from .runtimes import Session, one_line, runtime
-from .score import choose, score, spread
+from .score import choose, known_columns, score, spread
 
 MIN_IMAGES = 100
 
@@ -49,7 +47,7 @@ def verify(
     opened_files, broken = _open_files(opened)
     sessions = {path: _Tried(session, opened.spec.head.outputs) for path, session in opened_files.items()}
     loaded = from_bundle(opened)
-    columns = _columns(dataset, loaded)
+    columns = known_columns(dataset, loaded)
     choice = choose(dataset, split, loaded)
     samples = spread(choice.samples, images)
     reference = TorchSession(bundle_network(opened))
@@ -139,15 +137,6 @@ def _open_files(bundle: Bundle) -> tuple[dict[str, Session], dict[str, str]]:
                 raise
             broken[model.path] = str(error)
     return sessions, broken
-
-
-def _columns(dataset: Dataset, loaded: Loaded) -> list[int] | None:
-    """The logit of each class of the data; None, with a warning, where the data has other classes."""
-    try:
-        return map_classes(dataset.classes, loaded.labels, loaded.reference)
-    except UserError as error:
-        warn(f"no accuracy, agreement alone: {error}")
-        return None
 
 
 def _file(

@@ -21,6 +21,7 @@ from ..console import say, warn
 from ..digest import digest
 from ..errors import UserError
 from ..training.checkpoint import save_tensors
+from ..training.replace import check_replaceable
 from ..training.run import BEST, LABELS, RECIPE, SPEC, is_run, open_run, read_json
 from .formats import Published, read_weights
 from .normalise import class_labels
@@ -54,7 +55,7 @@ def convert(
     sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     folder = Path(out)
     given = _class_names(classes)
-    _refuse(folder, sources)
+    check_replaceable(folder, sources, {SPEC, LABELS, RECIPE, BEST}, _is_imported, "imported")
     published = read_weights(sources, architecture=architecture, backbone=backbone, normalise=normalise)
     found = published.found
     _refuse_other(folder, published)
@@ -136,25 +137,9 @@ def _class_names(path: str | os.PathLike[str] | None) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _refuse(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
-    """Raises UserError where something is at `folder` that is more than an imported Run: it would be replaced."""
-    for place in (folder, *folder.absolute().parents):
-        if place.exists() and not place.is_dir():
-            raise UserError(f"{place}: is a file; --out names a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not is_run(folder):
-        raise UserError(f"{folder}: is not empty and not a run; choose another --out")
-    recipe = read_json(folder / RECIPE)
-    if not isinstance(recipe, dict) or "imported" not in recipe:
-        raise UserError(f"{folder}: is a run that was trained; choose another --out")
-    inside = [path for path in sources if folder.resolve() in Path(path).resolve().parents]
-    if inside:
-        raise UserError(f"{inside[0]}: lies in {folder}, which would be replaced; choose another --out")
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    strangers = sorted(files - {SPEC, LABELS, RECIPE, BEST})
-    if strangers:
-        raise UserError(f"{folder}: holds {strangers[0]} beside the run that was imported; choose another --out")
+def _is_imported(run: Path) -> bool:
+    recipe = read_json(run / RECIPE)
+    return isinstance(recipe, dict) and "imported" in recipe
 
 
 def _refuse_other(folder: Path, published: Published) -> None:
