@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ def test_without_torchao_it_is_one_line(run: Path, int8: Path, tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e.quantize_pt2e", None)
     with pytest.raises(UserError, match=r"torchao.* is not installed; run: pip install \"mobilenets\[int8\]\""):
         load(int8).logits(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_what_torchao_says_of_itself_is_not_printed(tmp_path: Path) -> None:
+    """In a process of its own: it speaks when it is first imported."""
+    command = [sys.executable, "-m", "mobilenets", "quantize", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_what_was_added_to_a_quantised_run_is_not_deleted(run: Path, int8: Path, tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def quantize(
     one line, for what cannot be.
     """
     plan = _check(max_drop, minutes, calibration, calibration_images, target)
-    from ..compress.adviser import Adviser, Bounds, Repair
+    with quiet():
+        from ..compress.adviser import Adviser, Bounds, Repair
     from .wrap import Shipped
 
     loaded = load(reference)
@@ -151,8 +152,7 @@ def _check(
         raise UserError(f"calibration images {calibration_images} is out of range: allowed is {LEAST} or more")
     if missing := absent("int8", "torchao"):
         raise UserError(missing)
-    with quiet():
-        from ..compress.ranges import range_method
+    from ..compress.ranges import range_method
 
     range_method(calibration)
     if target is None:
