@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,7 +18,7 @@ from faults import MODEL, replace_file
 from mobilenets import extras
 from mobilenets.deploy import bench as bench_module
 from mobilenets.deploy import energy, machine
-from mobilenets.deploy.bench import bench, ranked
+from mobilenets.deploy.bench import bench, note_slow_int8, ranked
 from mobilenets.deploy.benchplot import plot_bench
 from mobilenets.deploy.bundle import open_bundle
 from mobilenets.deploy.contestant import started, worker_command, worker_environment
@@ -248,3 +249,29 @@ def test_the_comparison_is_drawn(tmp_path: Path) -> None:
         assert words in drawn
     with pytest.raises(UserError, match=r"a drawing is written as \.svg or \.png"):
         plot_bench(found, tmp_path / "bench.gif")
+
+
+def test_int8_that_is_slower_than_its_float_twin_says_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    def measured(name: str, precision: str, ms: float, threads: int = 1) -> dict[str, Any]:
+        return {
+            "runtime": name,
+            "precision": precision,
+            "threads": threads,
+            "path": f"{name}/{precision}",
+            "median_ms": ms,
+        } | {"ran": {"notes": []}}
+
+    rows = [
+        measured("onnx", "float32", 3.0),
+        measured("onnx", "int8", 4.0),
+        measured("onnx", "int8", 1.0, threads=2),  # no twin with two threads
+        measured("litert", "float32", 3.0),
+        measured("litert", "int8", 2.0),
+        measured("executorch", "int8", 9.0),
+    ]
+    note_slow_int8(rows)
+    noted = [row["path"] for row in rows if row["ran"]["notes"]]
+    assert noted == ["onnx/int8"]
+    (note,) = rows[1]["ran"]["notes"]
+    assert note.startswith("slower than float32 in the same runtime, 4.00 against 3.00 ms: its weights are uint8")
+    assert "onnx/int8, 1 threads: slower than float32" in " ".join(capsys.readouterr().err.split())

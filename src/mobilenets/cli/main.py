@@ -96,6 +96,13 @@ VERBS: dict[str, Verb] = {
             "quantize",
             "the int8 form of a network: measured, explained by layer, repaired; status 1 where it loses too much",
         ),
+        Verb(
+            "prune",
+            "pruning",
+            "prune",
+            "a narrower network that is measurably faster, trained to an end; status 1 where it misses the latency",
+            "run the same command again to go on with the search or the training",
+        ),
         Verb("export", "shipping", "export", "write a bundle: the files that ship, and what they take and give"),
         Verb("verify", "shipping", "verify", "run every file of a bundle against the network; status 1 when one fails"),
         Verb(

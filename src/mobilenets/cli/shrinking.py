@@ -23,6 +23,8 @@ def quantize(
     calibration: str = "min-max",
     calibration_images: int = 512,
     keep_float: str | None = None,
+    qat: bool = False,
+    qat_epochs: int | None = None,
 ) -> Answer:
     """Writes the int8 form of a network as a Run, explained by layer, repaired. Status 1 where too much is lost.
 
@@ -40,6 +42,8 @@ def quantize(
         calibration: how ranges are set at first: min-max, moving-average, percentile, mse, entropy
         calibration_images: how many, at most; fewer where the ranges have converged
         keep_float: layers that stay in float, separated by commas, as the answer's table names them
+        qat: after the repairs, train the network as it rounds, taught by its float self, and keep it where it is better
+        qat_epochs: passes over the training images; left out, as many as 10,000 images make, 3 to 30
     """
     from ..deploy.quantize import quantize as quantize_network
 
@@ -54,6 +58,8 @@ def quantize(
         calibration=calibration,
         calibration_images=calibration_images,
         keep_float=[name.strip() for name in (keep_float or "").split(",") if name.strip()],
+        qat=qat,
+        qat_epochs=qat_epochs,
     )
     return Answer(result, lambda: _show(result), ok=result["ok"])
 

@@ -21,8 +21,10 @@ from .equalise import equalise_
 from .lockstep import REPAIR_IMAGES
 from .ranges import METHODS
 from .rounding import adapt_rounding_
-from .sensitivity import Sensitivity, sensitivities, sqnr_db
+from .sensitivity import Sensitivity, divergence, sensitivities, sqnr_db
 from .simulation import Simulation
+
+Train = Callable[[Simulation, Callable[[Simulation], float], float | None], object]
 
 CORRECTIONS: dict[str, Callable[[Simulation, np.ndarray], None]] = {
     "bias": correct_bias_,
@@ -30,6 +32,7 @@ CORRECTIONS: dict[str, Callable[[Simulation, np.ndarray], None]] = {
     "rounding": adapt_rounding_,
 }
 ANALYSED_IMAGES = 64  # that each layer's share of the error is measured with
+WATCHED_IMAGES = 256  # selection images by which training keeps its best
 _BETTER_DB = 0.1  # a repair that brings less is left out
 _LEAST_INT8 = 0.5  # of all multiply-adds: with fewer it would be no int8 network
 
@@ -38,13 +41,15 @@ _LEAST_INT8 = 0.5  # of all multiply-adds: with fewer it would be no int8 networ
 class Repair:
     """All that makes an int8 network of a float one, given the images.
 
-    `calibration` is one of `ranges.METHODS`; `correction` one of CORRECTIONS, or empty; `in_float` names layers.
+    `calibration` is one of `ranges.METHODS`; `correction` one of CORRECTIONS, or empty; `in_float` names layers;
+    `trained`: quantisation-aware, after all others.
     """
 
     calibration: str = "min-max"
     equalise: bool = False
     correction: str = ""
     in_float: tuple[str, ...] = ()
+    trained: bool = False
 
     def describe(self) -> str:
         """In words.
@@ -56,7 +61,8 @@ class Repair:
         named = {"bias": "bias correction", "statistics": "restored statistics", "rounding": "adapted rounding"}
         words += [named[self.correction]] if self.correction else []
         count = len(self.in_float)
-        return ", ".join(words + [f"{count} layer{'s' * (count > 1)} in float"] * bool(count))
+        words += [f"{count} layer{'s' * (count > 1)} in float"] * bool(count)
+        return ", ".join(words + ["trained"] * self.trained)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class Adviser:
 
     `calibration` uint8 (n, R, R, 3) sets scales and repairs; `selection` (m, R, R, 3) and `labels` (m,), places of the
     logits or None, decide. `seconds`: no new repair is begun after that many. `first` is what every network has.
+    `train`, where it is given, trains a network in place until a time of `perf_counter`: `train(simulation, score,
+    until)`; it leaves the best by `score`.
     """
 
     def __init__(
@@ -115,9 +123,10 @@ class Adviser:
         bounds: Bounds = Bounds(),
         seconds: float | None = None,
         first: Repair = Repair(),
+        train: Train | None = None,
     ) -> None:
         self.module, self.selection, self.labels = module, selection, labels
-        self.bounds, self.first = bounds, first
+        self.bounds, self.first, self.train = bounds, first, train
         self.until = None if seconds is None else time.perf_counter() + seconds
         plain = Simulation(module, calibration)
         self.exact = plain.logits(selection, [])
@@ -132,7 +141,8 @@ class Adviser:
     def advise(self) -> Advice:
         """Tries repairs until a network is within the bounds, then says which layers its error comes from."""
         over = False
-        for repairs, is_enough in ((self._free(), self._is_sure), (self._costly(), self._is_within)):
+        steps = (self._free(), self._is_sure), (self._training(), self._never), (self._costly(), self._is_within)
+        for repairs, is_enough in steps:
             while not over and (self.best is None or not is_enough(self.best[0])):
                 repair = next(repairs, None)
                 if repair is None:
@@ -162,6 +172,8 @@ class Adviser:
         simulation.watch(self.calibration, repair.calibration)
         if repair.correction:
             CORRECTIONS[repair.correction](simulation, few)
+        if repair.trained and self.train is not None:
+            self.train(simulation, self._likeness, self.until)
         return simulation
 
     @property
@@ -178,6 +190,11 @@ class Adviser:
         yield replace(self._best[0].repair, equalise=True)
         for correction in CORRECTIONS:
             yield replace(self._best[0].repair, correction=correction)
+
+    def _training(self) -> Iterator[Repair]:
+        """Training, where it was asked for, from the best on."""
+        if self.train is not None:
+            yield replace(self._best[0].repair, trained=True)
 
     def _costly(self) -> Iterator[Repair]:
         """Layers left in float: the one that does most harm, then twice as many each time."""
@@ -215,6 +232,13 @@ class Adviser:
         if self._is_within(tried) != self._is_within(best):
             return self._is_within(tried)
         return tried.sqnr_db > best.sqnr_db + _BETTER_DB
+
+    def _likeness(self, simulation: Simulation) -> float:
+        """How like the float network's answers those are: minus their divergence in nats, on some selection images."""
+        return -divergence(self.exact[:WATCHED_IMAGES], simulation.logits(self.selection[:WATCHED_IMAGES]))
+
+    def _never(self, tried: Tried) -> bool:
+        return False
 
     def _is_within(self, tried: Tried) -> bool:
         return self._lost(tried) <= self.bounds.drop + 1e-9 and tried.agreement >= self.bounds.agreement - 1e-9

@@ -81,6 +81,10 @@ class Simulation:
         """The constant of that name as it stands."""
         return constant(self.graph, target)
 
+    def name_at(self, target: Any) -> str:
+        """The name of the point that a node of the graph calls."""
+        return self._names[target]
+
     def point_at(self, target: Any) -> Point:
         """The point that a node of the graph calls."""
         return self.points[self._names[target]]

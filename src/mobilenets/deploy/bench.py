@@ -18,7 +18,7 @@ from .bundle import Bundle, ModelFile, is_bundle, open_bundle
 from .contestant import Contestant, started, worker_command, worker_environment
 from .energy import Meter, meter
 from .machine import best_cores, clock_mhz, cores, machine, throttled
-from .runtimes import Ran, runtime
+from .runtimes import FLOAT32, INT8, Ran, runtime
 from .sustained import PIECES
 from .sustained import sustained as sustained_row
 
@@ -63,6 +63,7 @@ def bench(
         else:
             rows = _in_turns(starting, chosen, counts, seconds, rounds, measuring)
     rows = ranked(rows)
+    note_slow_int8(rows)
     if not sustained:
         _warn_of_noise(rows)
     result = {
@@ -263,6 +264,22 @@ def ranked(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in ordered:
         row["ratio"] = pace(row) / fastest.setdefault(row["threads"], pace(row))
     return ordered
+
+
+def note_slow_int8(rows: Iterable[dict[str, Any]]) -> None:
+    """Says, and notes in its row, of each int8 file that is no faster than its runtime's float32 file, and why."""
+    rows = list(rows)
+    twins = {(row["runtime"], row["threads"]): row for row in rows if row["precision"] == FLOAT32}
+    for row in rows:
+        twin = twins.get((row["runtime"], row["threads"]))
+        if row["precision"] != INT8 or twin is None or pace(row) < pace(twin):
+            continue
+        note = f"slower than float32 in the same runtime, {pace(row):.2f} against {pace(twin):.2f} ms"
+        if why := runtime(row["runtime"]).slow_int8:
+            note += f": {why}"
+        if row["ran"]:
+            row["ran"]["notes"].append(note)
+        warn(f"{row['path']}, {row['threads']} threads: {note}")
 
 
 def pace(row: dict[str, Any]) -> float:

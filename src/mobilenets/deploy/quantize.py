@@ -6,11 +6,13 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arch.check import check_count
 from ..compress.quiet import quiet
 from ..console import say
 from ..data.addresses import address_of
@@ -24,6 +26,7 @@ from .calibrate import LEAST, own_data, read_images
 from .load import Loaded, TorchSession, load
 from .plan import check_installed, plan_files
 from .quantise_data import Keep, Parts, divide
+from .quantise_training import train_, training_images
 from .quantised_run import add_latency, check_out, write_quantised
 from .runtimes import FLOAT32, INT8, Runtime, Session, runtime
 from .score import Scored, known_columns, score
@@ -49,6 +52,8 @@ def quantize(
     calibration: str = "min-max",
     calibration_images: int = CALIBRATION_IMAGES,
     keep_float: Sequence[str] = (),
+    qat: bool = False,
+    qat_epochs: int | None = None,
 ) -> dict[str, Any]:
     """Writes the int8 form of a Run, or of published weights, as a Run. Returns what `quantize --json` prints.
 
@@ -58,10 +63,16 @@ def quantize(
     the SQNR of the logits is 30 dB; layers are left in
     float only where more than `max_drop` of top-1 or 5 % of the answers would be lost otherwise. `ok` says whether that
     was reached on the selection images. `target` is a runtime, whose float32 and int8 files are measured. `minutes`: no
-    repair is begun after that many. `keep_float` names layers that stay in float whatever it brings. Raises UserError,
-    one line, for what cannot be.
+    repair is begun after that many. `keep_float` names layers that stay in float whatever it brings. `qat`: the network
+    is then trained as it rounds, taught by the float one, for `qat_epochs` passes over the training images (None: as
+    many as 10,000 images make, 3 to 30), and the training ends with the minutes. Raises UserError, one line, for what
+    cannot be.
     """
     plan = _check(max_drop, minutes, calibration, calibration_images, target)
+    if qat_epochs is not None:
+        if not qat:
+            raise UserError(f"qat epochs {qat_epochs} goes with --qat")
+        check_count("qat epochs", qat_epochs, 1)
     with quiet():
         from ..compress.adviser import Adviser, Bounds, Repair
     from .wrap import Shipped
@@ -83,6 +94,7 @@ def quantize(
     columns = known_columns(dataset, loaded)
     parts = divide(dataset, calibration_images)
 
+    loader = training_images(dataset, loaded) if qat else None
     images = read_images(dataset, parts.calibration, loaded)
     chosen = _read(loaded, dataset, parts, columns)
     say(f"at most {len(images)} images calibrate, {parts.decides}")
@@ -94,6 +106,7 @@ def quantize(
         bounds=Bounds(drop=max_drop),
         seconds=None if minutes is None else 60 * minutes,
         first=Repair(calibration=calibration, in_float=tuple(sorted(set(keep_float)))),
+        train=None if loader is None else partial(train_, shipped, loader, images, qat_epochs),
     ).advise()
     decision = None if columns is None else fit_decision(advice.chosen.logits(chosen.logits[0]), chosen.labels)
     facts, evaluated = _report(loaded, dataset, parts, columns, advice.chosen, decision)
@@ -122,6 +135,8 @@ def quantize(
         "calibration": calibration,
         "calibration_images": calibration_images,
         "keep_float": ",".join(keep_float) or None,
+        "qat": qat,
+        "qat_epochs": qat_epochs,
     }
     known = {"form": dataset.form, "images": {"reported": facts["images"]}}
     write_quantised(folder, loaded, advice.chosen, result | {"arguments": asked, "known": known}, decision, evaluated)

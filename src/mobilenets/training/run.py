@@ -23,6 +23,7 @@ SPEC, LABELS, RECIPE, METRICS, EVALUATION, DECISION = (
 )
 RANGE_TEST = ("find_lr.json", "find_lr.png")  # of `train --find-lr`; may lie in a folder before its Run is begun
 QUANTISATION = "quantisation.json"  # of a Run that `quantize` made: what was done and measured
+PRUNING = "pruning.json"  # of a Run that `prune` made: the search, and what it saved
 REPORT = "report.html"
 BEST, LAST = "checkpoints/best.safetensors", "checkpoints/last.safetensors"
 

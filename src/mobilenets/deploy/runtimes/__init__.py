@@ -69,6 +69,7 @@ class Runtime:
     `complete(folder, manifest)`, where there is one, adds to the runtime's folder what its files share, once all are
     written; `manifest` has everything up to `models`.
     `elsewhere` says why files cannot be run on this machine (Core ML outside macOS); None where they can.
+    `slow_int8` says why int8 may be slower than float32 on some CPUs; None where nothing is known to make it so.
     `unmeasured` says why the speed of files that run here is none worth measuring; None where it is.
     """
 
@@ -86,6 +87,7 @@ class Runtime:
     ran: Callable[[Path, int], Ran] | None = None
     complete: Callable[[Path, Mapping[str, Any]], None] | None = None
     elsewhere: Callable[[], str | None] = lambda: None
+    slow_int8: str | None = None
     unmeasured: str | None = None
 
 

@@ -223,4 +223,5 @@ ONNX = Runtime(
     examples=examples,
     stored=stored,
     ran=ran,
+    slow_int8="its weights are uint8, so that no CPU saturates, and x86 has no fast kernel for those; try openvino",
 )

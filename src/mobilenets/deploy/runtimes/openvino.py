@@ -44,14 +44,14 @@ def write(
         source = Path(place) / "model.onnx"
         source.write_bytes(graph.SerializeToString())
         model = openvino.convert_model(source)
-    _describe_(model, precision, properties)
+    describe_(model, precision, properties)
     path = folder / FILE
     openvino.save_model(model, path, compress_to_fp16=precision == FLOAT16)
     _clean_(path, module.spec.name)
     return path, {"ir_version": 11, "computes_in": _HINTS[precision]}
 
 
-def _describe_(model: Any, precision: str, properties: Mapping[str, str]) -> None:
+def describe_(model: Any, precision: str, properties: Mapping[str, str]) -> None:
     """Puts into the file what it is: our properties, and labels in the form that OpenVINO's Model API reads."""
     for key, value in sorted({**properties, "precision": precision}.items()):
         model.set_rt_info(value, [SECTION, key])

@@ -13,7 +13,13 @@ from .build import BuildError, load_library
 
 SWITCH = "MOBILENETS_KERNELS"
 
-_POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+_POINTER, _INT, _LONG, _FLOAT, _DOUBLE = (
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_int64,
+    ctypes.c_float,
+    ctypes.c_double,
+)
 _ARGUMENTS = {
     "depthwise_forward": [_POINTER, _POINTER, _POINTER, _INT, _POINTER, _INT],
     "depthwise_backward": [_POINTER] * 5 + [_INT, _POINTER, _INT],
@@ -22,6 +28,8 @@ _ARGUMENTS = {
     + [_POINTER] * 3
     + [_INT],
     "norm_act_backward": [_POINTER] * 3 + [_INT, _LONG, _LONG, _POINTER, _POINTER, _INT] + [_POINTER] * 4 + [_INT],
+    "round_forward": [_POINTER, _POINTER, _LONG, _FLOAT, _FLOAT, _FLOAT, _INT],
+    "round_backward": [_POINTER] * 4 + [_LONG, _FLOAT, _FLOAT, _FLOAT, _INT],
 }
 
 

@@ -1,0 +1,351 @@
+"""`prune`: a narrower network that is measurably faster, searched under a budget and trained to an end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..arch.check import check_count, check_number
+from ..arch.cost import cost
+from ..arch.spec import Spec
+from ..atomic import write_json
+from ..compress.criteria import check_criterion, sum_gradients_
+from ..compress.finetune import Finetuner, judge
+from ..compress.netadapt import Budget, Settings, Step, netadapt
+from ..compress.oneshot import prune_at_once, prune_uniformly
+from ..console import say
+from ..data.augment import Augmentation
+from ..data.dataset import Dataset, open_dataset
+from ..data.fingerprint import fingerprint
+from ..data.roles import roles
+from ..errors import UserError
+from ..nn.network import Network
+from ..nn.placement import placed
+from ..nn.refold import with_batch_norm
+from ..tasks.classify import classification_report
+from ..training.begin import Arguments
+from ..training.choose import Changes
+from ..training.distillation import Teaching
+from ..training.loading import make_loader
+from ..training.loop import Normaliser
+from ..training.precision import choose_precision
+from ..training.recipe import Recipe
+from ..training.run import PRUNING, is_run, open_run, read_json
+from ..training.start import make_start
+from ..training.teacher import teacher_of_network
+from ..training.trainer import run_training
+from .calibrate import own_data, read_images
+from .latency.profile import MeasuredLatency, measured_latency
+from .load import Loaded, TorchSession, load
+from .plan import check_installed, plan_files
+from .prune_search import Search, same_arguments, search_at
+from .quantise_data import Keep, shuffled
+from .runtimes import FLOAT32, Runtime, runtime
+from .score import known_columns, score, spread
+
+METHODS = ("netadapt", "one-shot", "uniform")
+SELECTION_IMAGES = 512  # by which proposals are judged
+SEARCH_SHARE = 0.4  # of the minutes
+SHORT_STEPS = 30  # of training a proposal, where nobody says how long all may take
+_STEPS_BOUNDS = (8, 200)
+_BATCH, _RATE = 32, 1e-3
+_TAYLOR_BATCHES = 8
+
+
+def prune(
+    reference: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    *,
+    labels: str | None = None,
+    keep: float = 0.5,
+    target: str | None = None,
+    threads: int = 1,
+    method: str = "netadapt",
+    criterion: str = "l2",
+    multiple: int = 8,
+    minutes: float | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    restart: bool = False,
+) -> dict[str, Any]:
+    """Writes a pruned network, trained to an end, as a Run. Returns what `prune --json` prints.
+
+    It is cut until `keep` (above 0, below 1) of the original's is left: of the milliseconds that its float32 file takes
+    in the runtime `target` on `threads` threads here, or, without a target, of its multiply-adds. `method` and
+    `criterion` say how: see `compress.netadapt` and `compress.criteria`; channel counts are multiples of `multiple`. At
+    most two fifths of `minutes` go to the search, the rest to the training at the end, which the original teaches;
+    `epochs` bounds that too. The search judges by selection images, the reported split is scored once, at the end.
+    Started again with the same arguments it goes on. Raises UserError, one line, for what cannot be.
+    """
+    arguments = {
+        "network": os.fspath(reference),
+        "data": None if data is None else os.fspath(data),
+        "labels": labels,
+        "keep": keep,
+        "target": target,
+        "threads": threads,
+        "method": method,
+        "criterion": criterion,
+        "multiple": multiple,
+        "minutes": minutes,
+        "epochs": epochs,
+        "seed": seed,
+    }
+    chosen = _check(arguments)
+    folder = Path(out)
+    if is_run(folder) and (folder / PRUNING).is_file() and not restart:
+        kept: dict[str, Any] = read_json(folder / PRUNING)
+        same_arguments(kept["arguments"], arguments, folder)
+        return {name: value for name, value in kept.items() if name != "arguments"}
+    loaded = load(reference)
+    if loaded.int8 is not None or loaded.kind not in ("run", "weights") or not loaded.spec.head.classes:
+        raise UserError(f"{loaded.reference}: {loaded.recognised}; prune takes a run or published weights with classes")
+    dataset = own_data(loaded) if data is None else open_dataset(data, labels=labels)
+    if known_columns(dataset, loaded) is None:
+        raise UserError(f"{dataset.root}: has other classes than {loaded.reference}; train it on them first")
+    search = search_at(folder.with_name(f"{folder.name}.search"), arguments, restart=restart)
+    torch.manual_seed(seed)
+    with _budget(chosen, loaded.network, threads, multiple) as budget:
+        limit = keep * budget.measure(loaded.spec)
+        if not search.finished:
+            _search(search, loaded, dataset, budget, limit, arguments)
+        left = None if minutes is None else max(minutes - search.seconds / 60, 0.1)
+        trained = _train(search, loaded, dataset, folder, left, arguments, restart=restart)
+        result = _result(folder, loaded, dataset, search, budget, limit, trained, arguments)
+    write_json(folder / PRUNING, result | {"arguments": arguments})
+    search.remove()
+    return result
+
+
+class MultiplyAdds:
+    """The budget without a target: multiply-adds, in millions."""
+
+    def predict(self, spec: Spec) -> float:
+        """Millions."""
+        return cost(spec).macs / 1e6
+
+    measure = predict
+
+
+@contextmanager
+def _budget(chosen: Runtime | None, network: Network, threads: int, multiple: int) -> Iterator[Budget]:
+    if chosen is None:
+        yield MultiplyAdds()
+        return
+    with measured_latency(chosen, network, threads, multiple) as found:
+        yield found
+
+
+def _check(arguments: dict[str, Any]) -> Runtime | None:
+    """The target; raises UserError for what can be told to be wrong before any work."""
+    check_number("keep", arguments["keep"], above=0, below=1)
+    check_criterion(arguments["criterion"])
+    if arguments["method"] not in METHODS:
+        raise UserError(f"unknown method {arguments['method']!r}; allowed: {', '.join(METHODS)}")
+    check_count("multiple", arguments["multiple"], 1)
+    check_count("threads", arguments["threads"], 1)
+    if arguments["minutes"] is not None:
+        check_number("minutes", arguments["minutes"], above=0)
+    if arguments["epochs"] is not None:
+        check_count("epochs", arguments["epochs"], 1)
+    if arguments["labels"] is not None and arguments["data"] is None:
+        raise UserError(f"labels {arguments['labels']} goes with --data")
+    if arguments["target"] is None:
+        return None
+    chosen = runtime(arguments["target"])
+    if reason := chosen.elsewhere() or chosen.unmeasured:
+        raise UserError(f"target {chosen.name}: cannot be measured here: {reason}")
+    check_installed(plan_files([chosen], (FLOAT32,)))
+    return chosen
+
+
+def _search(
+    search: Search, loaded: Loaded, dataset: Dataset, budget: Budget, limit: float, arguments: dict[str, Any]
+) -> None:
+    """Finds the network, keeps every step on disk."""
+    began, before = time.perf_counter(), search.seconds
+    parts = roles(dataset)
+    columns = known_columns(dataset, loaded)
+    assert columns is not None
+    picked = shuffled(spread(parts.selection or parts.train, SELECTION_IMAGES))
+    judged = score(dataset, picked, [Keep()], loaded.preprocessing, columns, "read")
+    device = torch.device("cpu")
+    normalise = Normaliser(loaded.preprocessing, device)
+    recipe = Recipe(name="prune", batch_size=_BATCH, augmentation=Augmentation(rotate=10.0, colour=0.3))
+    loader = make_loader(loaded.spec, dataset, parts, recipe, arguments["seed"], fingerprint(dataset))
+    precision = choose_precision("auto", device)
+    teacher = placed(loaded.network, device).eval()
+    finetuner = Finetuner(loader, normalise, teacher, lr=_RATE, bfloat16=precision.bfloat16)
+    settings = Settings(criterion=arguments["criterion"], multiple=arguments["multiple"])
+
+    def judge_(network: Network) -> tuple[float, float]:
+        return judge(network, judged.logits[0], judged.labels, normalise)
+
+    def prepare(network: Network) -> None:
+        if settings.criterion == "taylor":
+            losses = (lambda network: finetuner.loss(network, finetuner.next_batch()) for _ in range(_TAYLOR_BATCHES))
+            sum_gradients_(network, losses)
+
+    try:
+        network = _beginning(search, loaded, dataset, normalise)
+        if arguments["method"] != "netadapt":
+            cut = prune_at_once if arguments["method"] == "one-shot" else prune_uniformly
+            network = cut(network, budget, limit, settings, prepare=prepare)
+        else:
+            steps = _short_steps(arguments["minutes"], network, finetuner, settings, arguments["keep"])
+            whole = budget.measure(loaded.spec)
+
+            def on_step(network: Network, step: Step) -> None:
+                search.add(step)
+                search.seconds = before + time.perf_counter() - began
+                search.save(network, loaded)
+                gone = "gone" if step.channels == 0 else f"{step.channels} channels"
+                say(
+                    f"step {len(search.steps)}: {step.group} {gone}, {step.measured / whole:.0%} of the original, "
+                    f"selection top-1 {step.top1:.1%}"
+                )
+
+            network = netadapt(
+                network,
+                budget,
+                limit,
+                lambda each: finetuner.train_(placed(each, device), steps),
+                judge_,
+                settings,
+                prepare=prepare,
+                on_step=on_step,
+                first=loaded.spec,
+                done=len(search.steps),
+            )
+    finally:
+        finetuner.close()
+    search.seconds, search.finished = before + time.perf_counter() - began, True
+    search.save(network, loaded)
+
+
+def _beginning(search: Search, loaded: Loaded, dataset: Dataset, normalise: Normaliser) -> Network:
+    """The network that the search goes on from, with BatchNorm where it was folded in."""
+    if search.steps:
+        say(f"going on after step {len(search.steps)} of the search")
+        return placed(search.network(), torch.device("cpu"))
+    network = loaded.network
+    if network.spec.norm.kind == "none":
+        images = read_images(dataset, shuffled(spread(roles(dataset).train, 128)), loaded)
+        batches = (normalise(torch.from_numpy(images[start : start + 32])) for start in range(0, len(images), 32))
+        network = with_batch_norm(network, batches)
+    return placed(network, torch.device("cpu"))
+
+
+def _short_steps(minutes: float | None, network: Network, finetuner: Finetuner, settings: Settings, keep: float) -> int:
+    """Training steps of a proposal, so that the search takes its share of the minutes."""
+    if minutes is None:
+        return SHORT_STEPS
+    import copy
+
+    probe = copy.deepcopy(network)
+    finetuner.train_(probe, 2)
+    began = time.perf_counter()
+    finetuner.train_(probe, 4)
+    seconds = (time.perf_counter() - began) / 4
+    rounds, left = 0, 1.0
+    while left > keep:
+        left -= settings.step * settings.decay**rounds
+        rounds += 1
+    steps = int(SEARCH_SHARE * 60 * minutes / (rounds * settings.trained * seconds))
+    return min(max(steps, _STEPS_BOUNDS[0]), _STEPS_BOUNDS[1])
+
+
+def _train(
+    search: Search,
+    loaded: Loaded,
+    dataset: Dataset,
+    folder: Path,
+    minutes: float | None,
+    arguments: dict[str, Any],
+    *,
+    restart: bool,
+) -> dict[str, Any]:
+    """Trains what the search found to an end, taught by the original; the answer of `train`."""
+    pruned = load(search.folder)
+    start = make_start(str(search.folder), pruned.spec, pruned.network.state_dict(), pruned.labels)
+    network = loaded.network
+    sha256 = make_start(loaded.reference, loaded.spec, network.state_dict(), loaded.labels).sha256
+    teacher = teacher_of_network(loaded.reference, loaded.recognised, sha256, network, loaded.labels)
+    asked = Arguments(
+        data=str(dataset.root),
+        model=None,
+        labels=arguments["labels"] or loaded.data_labels,
+        minutes=None if minutes is None else round(minutes, 2),
+        resolution=None,
+        width=None,
+        total_stride=None,
+        seed=arguments["seed"],
+        recipe="auto",
+        changes=Changes(freeze="none", epochs=arguments["epochs"], set=("tuning.probe=no",)),
+        device="cpu",
+        precision="auto",
+        weights=str(search.folder),
+        teaching=Teaching(teacher=loaded.reference, temperature=1.0),
+    )
+    return run_training(asked, folder, start=start, teacher=teacher, restart=restart)
+
+
+def _result(
+    folder: Path,
+    loaded: Loaded,
+    dataset: Dataset,
+    search: Search,
+    budget: Budget,
+    limit: float,
+    trained: dict[str, Any],
+    arguments: dict[str, Any],
+) -> dict[str, Any]:
+    network = open_run(folder).network()
+    before, after = cost(loaded.spec), cost(network.spec)
+    result = {
+        "run": str(folder),
+        "network": loaded.reference,
+        "target": arguments["target"],
+        "threads": arguments["threads"],
+        "keep": arguments["keep"],
+        "method": arguments["method"],
+        "criterion": arguments["criterion"],
+        "macs": {"before": before.macs, "after": after.macs},
+        "params": {"before": before.params, "after": after.params},
+        "latency": None,
+        "original": _original(loaded, dataset),
+        "report": trained["report"],
+        "steps": search.steps,
+        "search_seconds": round(search.seconds, 1),
+        "ok": True,
+    }
+    if isinstance(budget, MeasuredLatency):
+        whole, now = budget.stopwatch.base_ms, budget.measure_network(network)
+        result["latency"] = {
+            "before_ms": whole,
+            "after_ms": now,
+            "ratio": now / whole,
+            "model_error": budget.model.error,
+            "model_error_90": budget.model.error_90,
+            "measured": budget.rows,
+        }
+        result["ok"] = now <= limit * 1.05
+    return result
+
+
+def _original(loaded: Loaded, dataset: Dataset) -> dict[str, Any]:
+    """What the original scores on the reported split."""
+    parts = roles(dataset)
+    columns = known_columns(dataset, loaded)
+    assert columns is not None
+    session = TorchSession(loaded.network)
+    found = score(dataset, parts.report, [session], loaded.preprocessing, columns, "original")
+    scores = classification_report(found.logits[0], found.labels, loaded.names, found.files, mistakes=0)
+    return {"split": parts.report_name} | {name: scores[name] for name in ("images", "top1", "top1_interval")}
