@@ -110,13 +110,33 @@ def test_only_the_most_promising_are_trained() -> None:
         assert step.group in {row[0] for row in with_loss}
 
 
+def test_what_was_dear_is_not_scored_again_and_again() -> None:
+    steps: list[Step] = []
+    whole = network()
+    netadapt(
+        whole,
+        Macs(),
+        0.6 * Macs().measure(whole.spec),
+        untrained,
+        lambda each: (wanting(each.spec), 0.5),
+        Settings(scored=4),
+        on_step=lambda _, step: steps.append(step),
+    )
+    assert len(steps[0].proposals) > 10  # at first all are looked at
+    assert all(len(step.proposals) <= 6 for step in steps[1:])
+    assert [step.group for step in steps] == [step.proposals[0][0] for step in steps if step.proposals] or len(
+        steps
+    ) > 1
+
+
 def test_it_goes_on_from_a_step_as_if_it_had_not_stopped() -> None:
     whole, kept = network(), []
     limit = 0.6 * Macs().measure(whole.spec)
     arguments = (untrained, lambda each: (wanting(each.spec), 0.5))
     straight = netadapt(whole, Macs(), limit, *arguments, on_step=lambda made, step: kept.append((made, step)))
     assert len(kept) > 3
-    resumed = netadapt(kept[1][0], Macs(), limit, *arguments, first=whole.spec, done=2)
+    prices = {row[0]: row[2] for _, step in kept[:2] for row in step.proposals}
+    resumed = netadapt(kept[1][0], Macs(), limit, *arguments, first=whole.spec, done=2, prices=prices)
     assert resumed.spec == straight.spec
     for name, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name])

@@ -2,23 +2,25 @@
 neural network adaptation for mobile applications"; with the proposals that V3 used, Howard et al. 2019, section 4.2).
 
 Each step asks for so much less latency. Every group of channels proposes the network in which it alone is cut far
-enough; the most promising proposals are trained for a moment, and the one that loses least for what it saves goes on.
+enough, or halved; the most promising proposals are trained for a moment, and the one that loses least for what it saves
+goes on.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-
-from torch import Tensor
 
 from ..arch.spec import Spec
 from ..errors import UserError
 from ..nn.network import Network
 from .channels import Group, groups, with_channels, without_channels
 from .criteria import importance, least
+
+_WORTH = 0.2  # of what a step asks for
 
 
 class Budget(Protocol):
@@ -33,14 +35,16 @@ class Budget(Protocol):
 class Settings:
     """`step`: what the first step takes off, as a part of the whole; each later one `decay` times the one before.
 
-    Of all proposals the `trained` that lose least untrained are trained. A group keeps at least `least` of its first
-    channels, and a multiple of `multiple`.
+    Of all proposals the `scored` that lost least when they were last looked at are scored, of those the `trained` that
+    lose least untrained are trained. A group keeps at least `least` of its first channels, and a multiple of
+    `multiple`.
     """
 
     criterion: str = "l2"
     multiple: int = 8
     step: float = 0.1
     decay: float = 0.96
+    scored: int = 10
     trained: int = 3
     least: float = 0.125
 
@@ -53,7 +57,8 @@ class Step:
     """A step that was taken: the group that was cut, and what the network takes and does since.
 
     `predicted` and `measured` in the budget's unit; `loss` in nats and `top1` (0...1) on the selection images after the
-    short training; `proposals` are the others: (group, channels, loss untrained, loss trained or None).
+    short training; `proposals` are all that were scored: (group, channels, price untrained, loss trained or None). The
+    price is the loss that is added for each unit saved; where none is added, minus what is won.
     """
 
     group: str
@@ -70,14 +75,21 @@ Score = Callable[[Network], tuple[float, float]]  # (loss in nats, top-1 0...1) 
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """The network in which one group alone is cut. `channels` of a block that goes are 0."""
+class Cut:
+    """A group and the channels that it is cut to; of a block that goes they are 0."""
 
     group: Group
     channels: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The network in which one group alone is cut; `predicted` in the budget's unit, its `price` untrained."""
+
+    cut: Cut
     network: Network
     predicted: float
-    loss: float
+    price: float
 
 
 def netadapt(
@@ -92,87 +104,103 @@ def netadapt(
     on_step: Callable[[Network, Step], None] = lambda network, step: None,
     first: Spec | None = None,
     done: int = 0,
+    prices: dict[str, float] | None = None,
 ) -> Network:
     """The network, cut until `budget.measure` of it is at most `limit`.
 
     `train_` trains a network for a moment, in place; `score` judges it on images that do not train. `prepare` is called
     with the network before its channels are ranked (the criterion `taylor` needs gradients). `first` is the Spec
-    that the search began from and `done` its steps, where it goes on from a network that it had come to. Raises
-    UserError where even the narrowest network is beyond the limit.
+    that the search began from, `done` its steps and `prices` what each group's proposal cost when it was last scored,
+    where it goes on from a network that it had come to. Raises UserError where even the narrowest network is beyond the
+    limit.
     """
     origin = first or network.spec
     whole = budget.measure(origin)
     widest = {group.name: group.channels for group in groups(origin)}
+    prices = dict(prices or {})
     while (now := budget.measure(network.spec)) > limit:
         began = time.perf_counter()
-        saving = settings.step * settings.decay**done * whole
+        prepare(network)
         scale = now / budget.predict(network.spec)  # what the model errs by here
-        proposals: list[Proposal] = []
-        while not proposals:
-            wanted = max(limit, now - saving) / scale
-            prepare(network)
-            found = [_propose(network, group, budget, wanted, widest, settings) for group in groups(network.spec)]
-            if all(each is None for each in found) and saving < settings.step * whole / 16:
-                raise UserError(
-                    f"{origin.name}: {now:.3g} is as low as pruning gets here; the limit is {limit:.3g}: "
-                    "raise it, or begin with a narrower network"
-                )
-            proposals = [
-                Proposal(group, channels, cut, budget.predict(cut.spec) * scale, score(cut)[0])
-                for group, channels, cut in (each for each in found if each is not None)
-            ]
-            saving /= 2
+        saving = settings.step * settings.decay**done * whole
+        found = _proposed(network, budget, now / scale, max(limit, now - saving) / scale, widest, settings)
+        if not found:
+            raise UserError(
+                f"{origin.name}: {now:.3g} is as low as pruning gets here; the limit is {limit:.3g}: "
+                "raise it, or begin with a narrower network"
+            )
+        found.sort(key=lambda each: prices.get(each.group.name, -math.inf))
+        unknown = sum(each.group.name not in prices for each in found)
         before = score(network)[0]
-        proposals.sort(key=lambda each: _price(each, each.loss, before, now))
+        proposals = []
+        for cut in found[: max(settings.scored, unknown)]:
+            made = _made(network, cut, settings)
+            predicted = budget.predict(made.spec) * scale
+            price = prices[cut.group.name] = _price(score(made)[0] - before, now - predicted)
+            proposals.append(Proposal(cut, made, predicted, price))
+        proposals.sort(key=lambda each: each.price)
         tried = []
         for proposal in proposals[: settings.trained]:
             train_(proposal.network)
             loss, top1 = score(proposal.network)
-            tried.append((_price(proposal, loss, before, now), loss, top1, proposal))
+            tried.append((_price(loss - before, now - proposal.predicted), loss, top1, proposal))
         _, loss, top1, best = min(tried, key=lambda each: each[0])
-        trained = {each[3].group.name: each[1] for each in tried}
+        trained = {each[3].cut.group.name: each[1] for each in tried}
         network = best.network
         done += 1
         on_step(
             network,
             Step(
-                group=best.group.name,
-                channels=best.channels,
+                group=best.cut.group.name,
+                channels=best.cut.channels,
                 predicted=best.predicted,
                 measured=budget.measure(network.spec),
                 loss=loss,
                 top1=top1,
                 seconds=round(time.perf_counter() - began, 1),
                 proposals=tuple(
-                    (each.group.name, each.channels, each.loss, trained.get(each.group.name)) for each in proposals
+                    (each.cut.group.name, each.cut.channels, each.price, trained.get(each.cut.group.name))
+                    for each in proposals
                 ),
             ),
         )
     return network
 
 
-def _price(proposal: Proposal, loss: float, before: float, now: float) -> float:
-    """What is lost for each part that is saved; where nothing is lost, what is won."""
-    return (loss - before) / max(now - proposal.predicted, 1e-9) if loss > before else loss - before
+def _price(added: float, saved: float) -> float:
+    """What is lost for each part that is saved; where nothing is lost, minus what is won."""
+    return added / max(saved, 1e-9) if added > 0 else added
 
 
-def _propose(
-    network: Network, group: Group, budget: Budget, wanted: float, widest: dict[str, int], settings: Settings
-) -> tuple[Group, int, Network] | None:
-    """The group cut until `budget.predict` is at most `wanted`; None where that leaves too little."""
-    if group.kind == "block":
-        gone = with_channels(network.spec, group, 0)
-        if budget.predict(gone) > wanted:
-            return None
-        return group, 0, without_channels(network, group, ())
-    multiple = settings.multiple
-    most = (group.channels - 1) // multiple * multiple
-    lowest = max(multiple, settings.least * widest.get(group.name, group.channels))
-    for channels in range(most, 0, -multiple):
-        if channels < lowest:
-            return None
-        if budget.predict(with_channels(network.spec, group, channels)) <= wanted:
-            scores: Tensor = importance(network, group, settings.criterion)
-            kept = least(scores, group.channels - channels)
-            return group, channels, without_channels(network, group, kept)
-    return None
+def _proposed(
+    network: Network, budget: Budget, now: float, wanted: float, widest: dict[str, int], settings: Settings
+) -> list[Cut]:
+    """Every group cut until `budget.predict` is at most `wanted`, or to half of it where it is too small for that.
+
+    Left out are groups of which too little would be left, and cuts that save less than a fifth of what was asked for,
+    as long as there are others.
+    """
+    found = []
+    for group in groups(network.spec):
+        if group.kind == "block":
+            sizes = [0]
+        else:
+            multiple = settings.multiple
+            lowest = max(multiple, settings.least * widest.get(group.name, group.channels), group.channels / 2)
+            sizes = [
+                size for size in range((group.channels - 1) // multiple * multiple, 0, -multiple) if size >= lowest
+            ]
+        for size in sizes:
+            predicted = budget.predict(with_channels(network.spec, group, size))
+            if predicted <= wanted or size == sizes[-1]:
+                found.append((Cut(group, size), now - predicted))
+                break
+    worth = [cut for cut, saved in found if saved >= _WORTH * (now - wanted)]
+    return worth or [cut for cut, saved in found if saved > 0]
+
+
+def _made(network: Network, cut: Cut, settings: Settings) -> Network:
+    if cut.group.kind == "block":
+        return without_channels(network, cut.group, ())
+    scores = importance(network, cut.group, settings.criterion)
+    return without_channels(network, cut.group, least(scores, cut.group.channels - cut.channels))

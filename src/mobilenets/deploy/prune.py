@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..arch.check import check_count, check_number
 from ..arch.cost import cost
 from ..arch.spec import Spec
 from ..atomic import write_json
+from ..compress.channels import groups
 from ..compress.criteria import check_criterion, sum_gradients_
 from ..compress.finetune import Finetuner, judge
 from ..compress.netadapt import Budget, Settings, Step, netadapt
@@ -50,7 +52,7 @@ from .runtimes import FLOAT32, Runtime, runtime
 from .score import known_columns, score, spread
 
 METHODS = ("netadapt", "one-shot", "uniform")
-SELECTION_IMAGES = 512  # by which proposals are judged
+SELECTION_IMAGES = 256  # by which proposals are judged
 SEARCH_SHARE = 0.4  # of the minutes
 SHORT_STEPS = 30  # of training a proposal, where nobody says how long all may take
 _STEPS_BOUNDS = (8, 200)
@@ -99,7 +101,7 @@ def prune(
         "seed": seed,
     }
     chosen = _check(arguments)
-    folder = Path(out)
+    begun, folder = time.perf_counter(), Path(out)
     if is_run(folder) and (folder / PRUNING).is_file() and not restart:
         kept: dict[str, Any] = read_json(folder / PRUNING)
         same_arguments(kept["arguments"], arguments, folder)
@@ -115,7 +117,7 @@ def prune(
     with _budget(chosen, loaded.network, threads, multiple) as budget:
         limit = keep * budget.measure(loaded.spec)
         if not search.finished:
-            _search(search, loaded, dataset, budget, limit, arguments)
+            _search(search, loaded, dataset, budget, limit, arguments, begun)
         left = None if minutes is None else max(minutes - search.seconds / 60, 0.1)
         trained = _train(search, loaded, dataset, folder, left, arguments, restart=restart)
         result = _result(folder, loaded, dataset, search, budget, limit, trained, arguments)
@@ -167,9 +169,15 @@ def _check(arguments: dict[str, Any]) -> Runtime | None:
 
 
 def _search(
-    search: Search, loaded: Loaded, dataset: Dataset, budget: Budget, limit: float, arguments: dict[str, Any]
+    search: Search,
+    loaded: Loaded,
+    dataset: Dataset,
+    budget: Budget,
+    limit: float,
+    arguments: dict[str, Any],
+    begun: float,
 ) -> None:
-    """Finds the network, keeps every step on disk."""
+    """Finds the network, keeps every step on disk. `begun`: when the command did, by `time.perf_counter`."""
     began, before = time.perf_counter(), search.seconds
     parts = roles(dataset)
     columns = known_columns(dataset, loaded)
@@ -199,12 +207,12 @@ def _search(
             cut = prune_at_once if arguments["method"] == "one-shot" else prune_uniformly
             network = cut(network, budget, limit, settings, prepare=prepare)
         else:
-            steps = _short_steps(arguments["minutes"], network, finetuner, settings, arguments["keep"])
+            steps = _short_steps(arguments, network, finetuner, settings, judge_, began - begun)
             whole = budget.measure(loaded.spec)
 
             def on_step(network: Network, step: Step) -> None:
                 search.add(step)
-                search.seconds = before + time.perf_counter() - began
+                search.seconds = before + time.perf_counter() - begun
                 search.save(network, loaded)
                 gone = "gone" if step.channels == 0 else f"{step.channels} channels"
                 say(
@@ -223,10 +231,11 @@ def _search(
                 on_step=on_step,
                 first=loaded.spec,
                 done=len(search.steps),
+                prices={row[0]: row[2] for step in search.steps for row in step["proposals"]},
             )
     finally:
         finetuner.close()
-    search.seconds, search.finished = before + time.perf_counter() - began, True
+    search.seconds, search.finished = before + time.perf_counter() - begun, True
     search.save(network, loaded)
 
 
@@ -243,23 +252,35 @@ def _beginning(search: Search, loaded: Loaded, dataset: Dataset, normalise: Norm
     return placed(network, torch.device("cpu"))
 
 
-def _short_steps(minutes: float | None, network: Network, finetuner: Finetuner, settings: Settings, keep: float) -> int:
-    """Training steps of a proposal, so that the search takes its share of the minutes."""
-    if minutes is None:
+def _short_steps(
+    arguments: dict[str, Any],
+    network: Network,
+    finetuner: Finetuner,
+    settings: Settings,
+    score_: Callable[[Network], object],
+    spent: float,
+) -> int:
+    """Training steps of a proposal, so that the search takes its share of the minutes; `spent` seconds of it are over."""
+    if arguments["minutes"] is None:
         return SHORT_STEPS
-    import copy
-
     probe = copy.deepcopy(network)
     finetuner.train_(probe, 2)
-    began = time.perf_counter()
-    finetuner.train_(probe, 4)
-    seconds = (time.perf_counter() - began) / 4
+    step = _seconds(lambda: finetuner.train_(probe, 4)) / 4
+    look = _seconds(lambda: score_(probe))
     rounds, left = 0, 1.0
-    while left > keep:
+    while left > arguments["keep"]:
         left -= settings.step * settings.decay**rounds
         rounds += 1
-    steps = int(SEARCH_SHARE * 60 * minutes / (rounds * settings.trained * seconds))
+    looks = len(groups(network.spec)) + rounds * (settings.scored + settings.trained + 1)
+    seconds = SEARCH_SHARE * 60 * arguments["minutes"] - spent - looks * look
+    steps = int(seconds / (rounds * settings.trained * step))
     return min(max(steps, _STEPS_BOUNDS[0]), _STEPS_BOUNDS[1])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _train(
