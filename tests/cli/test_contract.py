@@ -305,6 +305,16 @@ def test_quantize(ask: Ask, run: Path, tmp_path: Path) -> None:
     assert scored["top1"] == document["top1_int8"]
 
 
+def test_prune(ask: Ask, run: Path, tmp_path: Path) -> None:
+    arguments = ("prune", run, "--out", tmp_path / "pruned", "--keep", 0.8, "--epochs", 1, "--multiple", 4)
+    document = ask(*arguments)
+    assert document["macs"]["after"] <= 0.8 * document["macs"]["before"]
+    assert document["steps"]
+    assert ask(*arguments) == document  # the second time it is read, not made
+    scored = ask("evaluate", tmp_path / "pruned", json.loads((run / "recipe.json").read_text())["data"]["path"])
+    assert scored["top1"] == document["report"]["top1"]
+
+
 def test_export(ask: Ask, run: Path, tmp_path: Path) -> None:
     document = ask("export", run, "--to", "onnx", "--out", tmp_path / "bundle")
     (row,) = document["files"]

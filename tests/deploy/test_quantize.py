@@ -245,3 +245,41 @@ def test_a_damaged_table_is_one_line(int8: Path, tmp_path: Path) -> None:
     table.write_bytes(table.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"int8\.safetensors: not a whole checkpoint"):
         load(copy).logits(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+# Trained as it rounds ---------------------------------------------------------------------------------------------
+
+
+def test_qat_is_tried_and_kept_where_it_is_better(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = quantize(run, tmp_path / "int8", qat=True, qat_epochs=2)
+    trained = [row for row in found["tried"] if row["repair"]["trained"]]
+    assert len(trained) == 1
+    assert trained[0] is found["tried"][-1]
+    assert trained[0]["words"].endswith("trained")
+    best = max(found["tried"], key=lambda row: row["sqnr_db"])
+    assert found["selection"]["sqnr_db"] >= best["sqnr_db"] - 0.1
+    assert "divergence from float" in " ".join(capsys.readouterr().err.split())
+    kept = json.loads((tmp_path / "int8" / QUANTISATION).read_text())
+    assert (kept["arguments"]["qat"], kept["arguments"]["qat_epochs"]) == (True, 2)
+    if found["repair"]["trained"]:
+        assert evaluate(tmp_path / "int8", found["data"])["top1"] == found["top1_int8"]
+
+
+def test_qat_epochs_alone_are_one_line(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="qat epochs 3 goes with --qat"):
+        quantize(run, tmp_path / "int8", qat_epochs=3)
+    with pytest.raises(UserError, match="qat epochs 0 is out of range"):
+        quantize(run, tmp_path / "int8", qat=True, qat_epochs=0)
+
+
+def test_qat_needs_images_that_only_train(run: Path, colours: Path, tmp_path: Path) -> None:
+    for folder in (colours / "train").iterdir():
+        (tmp_path / "few" / folder.name).mkdir(parents=True)
+        for picture in sorted(folder.iterdir())[:4]:
+            shutil.copy(picture, tmp_path / "few" / folder.name)
+    if roles(open_dataset(tmp_path / "few")).report:
+        pytest.skip("enough images to hold some out")
+    with pytest.raises(UserError, match="qat needs some that only train"):
+        quantize(run, tmp_path / "int8", tmp_path / "few", qat=True)

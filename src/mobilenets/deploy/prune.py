@@ -260,7 +260,7 @@ def _short_steps(
     score_: Callable[[Network], object],
     spent: float,
 ) -> int:
-    """Training steps of a proposal, so that the search takes its share of the minutes; `spent` seconds of it are over."""
+    """Training steps of a proposal, so that the search takes its share of the minutes; `spent` seconds are over."""
     if arguments["minutes"] is None:
         return SHORT_STEPS
     probe = copy.deepcopy(network)
@@ -348,6 +348,7 @@ def _result(
         "ok": True,
     }
     if isinstance(budget, MeasuredLatency):
+        assert budget.model is not None
         whole, now = budget.stopwatch.base_ms, budget.measure_network(network)
         result["latency"] = {
             "before_ms": whole,
