@@ -103,6 +103,8 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
+    process_time = perf_counter
+
     def open(self, path: Path, threads: int) -> Any:
         clock, ms = self, float(path.name)
 
