@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from lively import assert_close, lively, pictures, shortened
+from lively import FAMILIES, assert_close, lively, pictures, shortened
 from torch import nn
 
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
@@ -14,7 +15,9 @@ from mobilenets.arch.spec import Padding, with_blocks
 from mobilenets.deploy.load import TorchSession
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
+from mobilenets.nn.deployed import deployed
 from mobilenets.nn.network import build_network
+from mobilenets.nn.reparam import BranchedConvNormAct
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
@@ -25,6 +28,23 @@ def test_folding_changes_nothing(name: str, padding: Padding) -> None:
     with torch.inference_mode():
         found = Shipped(network)(torch.from_numpy(images)).numpy()
     assert_close(found, TorchSession(network).run(images))
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_branches_fold_exactly(name: str, padding: Padding) -> None:
+    """Of a network that trained with branches the same file is made as of its deployed form, to the last bit."""
+    network = lively(shortened(create_spec(name, width=0.5, resolution=64, classes=7, padding=padding, reparam=2)))
+    assert any(isinstance(module, BranchedConvNormAct) for module in network.modules())
+    images = pictures(2, 64)
+    shipped = Shipped(network)
+    with torch.inference_mode():
+        found = shipped(torch.from_numpy(images)).numpy()
+    expected = TorchSession(network).run(images)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    plain = Shipped(deployed(network)).state_dict()
+    assert {key: tensor.shape for key, tensor in shipped.state_dict().items()} == {k: t.shape for k, t in plain.items()}
+    assert all(torch.equal(tensor, plain[key]) for key, tensor in shipped.state_dict().items())
 
 
 def test_the_network_itself_stays_as_it_was() -> None:
