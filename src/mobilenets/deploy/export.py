@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,12 +111,22 @@ def write_bundle(
 
 @dataclass
 class Source:
-    """What the files are made from: the float network as it ships, and its int8 form, made once where one asks."""
+    """What the files are made from: the float network as it ships, and its int8 form, made once where one asks.
+
+    A network that trained with branches is in the Bundle as the one that they fold into.
+    """
 
     loaded: Loaded
     data: Path | None
     labels: str | None
     calibration_images: int
+
+    def __post_init__(self) -> None:
+        if self.loaded.spec.reparam:
+            from ..nn.deployed import deployed
+
+            network = deployed(self.loaded.network)
+            self.loaded = replace(self.loaded, spec=network.spec, make_network=lambda: network)
 
     @cached_property
     def shipped(self) -> Shipped:

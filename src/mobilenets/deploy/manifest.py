@@ -104,6 +104,8 @@ def run_provenance(recipe: dict[str, Any]) -> dict[str, Any]:
     data = recipe.get("data", {})
     start = recipe.get("start")
     began = {} if start is None else {"weights": {name: start[name] for name in ("model", "sha256", "frozen")}}
+    if arguments.get("reparam"):
+        kept = (*kept, "reparam")  # the Bundle's own Spec has the branches folded
     teacher = recipe.get("teacher")
     if teacher is not None:
         began["teacher"] = {name: teacher[name] for name in ("sha256", "forms")}
