@@ -19,7 +19,7 @@ from mobilenets.deploy.load import load
 from mobilenets.deploy.quantize import quantize
 from mobilenets.errors import UserError
 from mobilenets.nn.reparam import BranchedConvNormAct
-from mobilenets.training.run import EVALUATION, METRICS, RECIPE, SPEC, open_run
+from mobilenets.training.run import EVALUATION, METRICS, RECIPE, REPORT, SPEC, open_run
 from mobilenets.weights.convert import convert_out
 
 TINY: dict[str, Any] = {
@@ -57,6 +57,9 @@ def test_the_run_says_that_it_has_branches_and_costs_what_ships(branched: Path) 
     row = json.loads((branched / METRICS).read_text().splitlines()[-1])
     assert np.isfinite(row["train_loss"])
     assert row["ema"] is True
+    report = (branched / REPORT).read_text(encoding="utf-8")
+    assert "parameters, branches folded" in report
+    assert "--reparam 2" in report
 
 
 def test_the_same_again_is_the_same_and_other_branches_are_refused(branched: Path, colours: Path) -> None:

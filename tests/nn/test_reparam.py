@@ -12,6 +12,8 @@ from mobilenets.arch.spec import ACTIVATIONS, Block, Norm, Padding
 from mobilenets.errors import UserError
 from mobilenets.nn.blocks import BLOCKS, Style
 from mobilenets.nn.fold import fold_batch_norm_
+from mobilenets.nn.kernels import available
+from mobilenets.nn.kernels.binding import call
 from mobilenets.nn.layers import ConvNormAct, PaddedConv2d
 from mobilenets.nn.reparam import BranchedConvNormAct, fold_branches_
 from mobilenets.nn.sync_norm import SyncBatchNorm2d, synchronise_
@@ -154,6 +156,14 @@ def test_gradients_reach_every_branch_and_statistics_move() -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 def test_the_kernels_train_it_as_torch_does(stride: int, padding: Padding, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def listen(name: str, *arguments: object) -> None:
+        calls.append(name)
+        call(name, *arguments)
+
+    for module in ("depthwise", "norm_act"):
+        monkeypatch.setattr(f"mobilenets.nn.kernels.{module}.call", listen)
     torch.manual_seed(0)
     layer = BranchedConvNormAct(8, 8, 3, stride=stride, groups=8, norm=Norm(), branches=2, act="relu6", padding=padding)
     images = torch.randn(4, 8, 12, 12).contiguous(memory_format=torch.channels_last)
@@ -167,6 +177,9 @@ def test_the_kernels_train_it_as_torch_does(stride: int, padding: Padding, monke
         return [y.detach(), x.grad, *(p.grad.clone() for p in layer.parameters() if p.grad is not None)]
 
     fast = step()
+    if available()[0]:
+        assert calls.count("depthwise_forward") == 3
+        assert calls.count("norm_act_forward") == (4 if stride == 1 else 3)
     monkeypatch.setenv("MOBILENETS_KERNELS", "0")
     for one, other in zip(fast, step(), strict=True):
         assert (one - other).abs().max() <= 1e-4 * max(1.0, float(other.abs().max()))
