@@ -22,22 +22,23 @@ from mobilenets.nn.reparam import BranchedConvNormAct
 from mobilenets.training.run import EVALUATION, METRICS, RECIPE, REPORT, SPEC, open_run
 from mobilenets.weights.convert import convert_out
 
-TINY: dict[str, Any] = {
-    "model": "mobilenet_v3_small",
+TINY: dict[str, Any] = {"resolution": 32, "epochs": 1, "batch_size": 45, "threads": 1}
+BRANCHED = TINY | {
+    "model": "mobilenet_v1_shallow",
     "width": 0.25,
-    "resolution": 32,
-    "epochs": 1,
-    "batch_size": 45,
     "reparam": 2,
-    "threads": 1,
+    "epochs": 6,
+    "batch_size": 12,
+    "lr": 0.004,
+    "set": ("stochastic_depth=0.1", "averaging.rule=constant", "averaging.decay=0.8"),
 }
 
 
 @pytest.fixture(scope="module")
 def branched(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Run of a step or two, with branches, an average of the weights and stochastic depth."""
+    """A small Run with branches, an average of the weights and stochastic depth."""
     run = tmp_path_factory.mktemp("branched") / "run"
-    train(colours, out=run, set=("stochastic_depth=0.1", "averaging.rule=constant"), **TINY)
+    train(colours, out=run, **BRANCHED)
     return run
 
 
@@ -51,8 +52,8 @@ def its_bundle(branched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_the_run_says_that_it_has_branches_and_costs_what_ships(branched: Path) -> None:
     run = open_run(branched)
     assert (run.spec.reparam, run.recipe["arguments"]["reparam"]) == (2, 2)
-    assert sum(isinstance(module, BranchedConvNormAct) for module in run.network().modules()) > 20
-    plain = create_spec("mobilenet_v3_small", width=0.25, resolution=32, total_stride=8, classes=3)
+    assert sum(isinstance(module, BranchedConvNormAct) for module in run.network().modules()) == 17
+    plain = create_spec("mobilenet_v1_shallow", width=0.25, resolution=32, total_stride=8, classes=3)
     assert cost(branched).to_json() == cost(plain).to_json()
     row = json.loads((branched / METRICS).read_text().splitlines()[-1])
     assert np.isfinite(row["train_loss"])
@@ -63,10 +64,9 @@ def test_the_run_says_that_it_has_branches_and_costs_what_ships(branched: Path) 
 
 
 def test_the_same_again_is_the_same_and_other_branches_are_refused(branched: Path, colours: Path) -> None:
-    settings = {**TINY, "set": ("stochastic_depth=0.1", "averaging.rule=constant")}
-    assert train(colours, out=branched, **settings)["epochs"] == 1
+    assert train(colours, out=branched, **BRANCHED)["epochs"] == 6
     with pytest.raises(UserError, match="was trained with reparam 2, now left out"):
-        train(colours, out=branched, **{**settings, "reparam": 0})
+        train(colours, out=branched, **{**BRANCHED, "reparam": 0})
 
 
 def test_the_bundle_holds_the_folded_network(branched: Path, its_bundle: Path) -> None:
@@ -90,27 +90,27 @@ def test_run_and_bundle_score_alike(branched: Path, its_bundle: Path, colours: P
 def test_it_is_quantised_and_exported_in_int8(branched: Path, tmp_path: Path) -> None:
     answer = quantize(branched, tmp_path / "int8", max_drop=1.0)
     assert answer["images"] == 120
+    assert answer["top1_float"] == json.loads((branched / EVALUATION).read_text())["top1"]
     assert open_run(tmp_path / "int8").spec.reparam == 2
     images = pictures(4, 32)
     expected = load(tmp_path / "int8").logits(images)
     export(tmp_path / "int8", tmp_path / "bundle")
     found = load(tmp_path / "bundle").logits(images)
-    assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
 
 
 def test_other_trainings_begin_from_it(branched: Path, its_bundle: Path, colours: Path, tmp_path: Path) -> None:
-    settings = {"epochs": 1, "batch_size": 45, "threads": 1, "resolution": 32}
-    train(colours, weights=branched, out=tmp_path / "on", **settings)
+    train(colours, weights=branched, out=tmp_path / "on", **TINY)
     assert open_run(tmp_path / "on").spec.reparam == 2
-    train(colours, weights=its_bundle, out=tmp_path / "folded", **settings)
+    train(colours, weights=its_bundle, out=tmp_path / "folded", **TINY)
     spec = open_run(tmp_path / "folded").spec
     assert (spec.reparam, spec.norm.kind) == (0, "batch")
     with pytest.raises(UserError, match="total stride 4 changes which branches the weights' convolutions have"):
-        train(colours, weights=branched, out=tmp_path / "other", total_stride=4, **settings)
+        train(colours, weights=branched, out=tmp_path / "other", total_stride=4, **TINY)
     with pytest.raises(UserError, match="reparam 2 goes with a model that is built anew; weights have their own"):
-        train(colours, weights=branched, out=tmp_path / "other", reparam=2, **settings)
+        train(colours, weights=branched, out=tmp_path / "other", reparam=2, **TINY)
     with pytest.raises(UserError, match=r"reparam -1 is out of range"):
-        train(colours, out=tmp_path / "other", **{**TINY, "reparam": -1})
+        train(colours, model="mobilenet_v2", out=tmp_path / "other", reparam=-1, **TINY)
 
 
 @pytest.mark.parametrize(("library", "suffix"), [("timm", ".safetensors"), ("torchvision", ".pth")])

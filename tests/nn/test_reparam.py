@@ -23,7 +23,6 @@ PADDINGS: dict[str, dict[str, Any]] = {
     "same": {"padding": "same"},
     "explicit": {"pad": (0, 1, 2, 1)},
     "explicit, equal": {"pad": (2, 2, 1, 1)},
-    "none": {"pad": (0, 0, 0, 0)},
 }
 CHANNELS = ((4, 6, 1), (6, 6, 1), (6, 6, 6), (6, 12, 6), (6, 6, 2))  # in, out, groups
 SIZES = ((14, 15), (17, 16))  # even and odd sides
@@ -113,10 +112,22 @@ def test_which_branches_there_are() -> None:
     assert of(4, 8, 1, 1) == (3, False, False)
 
 
+def test_the_sum_begins_with_the_variance_of_one_convolution() -> None:
+    torch.manual_seed(0)
+    layer = BranchedConvNormAct(32, 32, 3, norm=Norm(), branches=4)
+    norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 6
+    assert all((norm.weight == 6**-0.5).all() for norm in norms)
+    with torch.no_grad():
+        assert layer(torch.randn(16, 32, 16, 16)).var() == pytest.approx(1, rel=0.1)
+
+
 def alone(layer: BranchedConvNormAct) -> BranchedConvNormAct:
     """`layer` in evaluation mode with its k x k branches at zero and the 1x1 kernel of `scale` at one."""
     for branch in layer.branches:
         nn.init.zeros_(branch.conv.weight)  # type: ignore[union-attr]
+    for norm in (module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.ones_(norm.weight)
     assert layer.scale is not None
     nn.init.ones_(layer.scale.conv.weight)
     return layer.eval()
@@ -183,6 +194,19 @@ def test_the_kernels_train_it_as_torch_does(stride: int, padding: Padding, monke
     monkeypatch.setenv("MOBILENETS_KERNELS", "0")
     for one, other in zip(fast, step(), strict=True):
         assert (one - other).abs().max() <= 1e-4 * max(1.0, float(other.abs().max()))
+
+
+def test_a_strided_stem_trains_in_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 1x1 convolution of stride 2 over 3 channels ends the process there (torch 2.13): none is called."""
+    monkeypatch.setenv("MOBILENETS_KERNELS", "0")
+    layer = BranchedConvNormAct(3, 16, 3, stride=2, norm=Norm(), branches=1)
+    layer.to(memory_format=torch.channels_last)
+    strides = [m.stride for m in layer.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
+    assert strides == [(1, 1)]
+    images = torch.randn(8, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    for _ in range(3):
+        layer(images).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
 
 
 def test_batch_norm_over_processes_reaches_every_branch_and_folds() -> None:

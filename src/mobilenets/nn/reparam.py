@@ -32,7 +32,10 @@ class BranchedConvNormAct(nn.Module):
     The 1x1 convolution and the identity see the pixel under the kernel's centre tap, (k - 1) // 2 from its first one,
     wherever padding and stride put that: with TensorFlow's `same` at stride 2 it lies one pixel further on in an image
     of even side than in one of odd side. So they fold into that tap for every input size, and what they see of the
-    padding is zero, as the kernel does. Raises UserError without normalisation.
+    padding is zero, as the kernel does.
+
+    Each of B branches begins with a BatchNorm scale of 1 / sqrt(B), so that their sum begins with the variance of a
+    single convolution's; the papers' code begins at 1. Raises UserError without normalisation.
 
     >>> layer = BranchedConvNormAct(8, 8, 3, groups=8, norm=Norm(), act="relu", branches=2).eval()
     >>> x = torch.randn(1, 8, 12, 12)
@@ -74,9 +77,12 @@ class BranchedConvNormAct(nn.Module):
             )
             for _ in range(check_count("branches", branches, 1))
         )
-        self.scale = ConvNormAct(c_in, c_out, 1, stride=stride, groups=groups, norm=norm) if kernel > 1 else None
+        self.scale = ConvNormAct(c_in, c_out, 1, groups=groups, norm=norm) if kernel > 1 else None
         self.identity = batch_norm(c_out, norm) if c_in == c_out and stride == 1 else None
         self.act = activation(act)
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        for each in norms:
+            nn.init.constant_(each.weight, len(norms) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.branches[0](x)
@@ -93,15 +99,25 @@ class BranchedConvNormAct(nn.Module):
         return self.act(y)
 
     def _under_centre(self, x: Tensor) -> Tensor:
-        """x (N, C_in, H, W) cut or padded so that a 1x1 convolution of the same stride sees the kernel's centre tap."""
+        """The pixels of x (N, C_in, H, W) that the kernel's centre tap sees: (N, C_in, H', W').
+
+        Gathered before the 1x1 convolution: one of stride 2 over 3 channels in channels_last destroys memory in the
+        backward pass of torch 2.13 on a CPU.
+        """
         first: ConvNormAct = self.branches[0]  # type: ignore[assignment]
         conv = first.conv
-        dilation = conv.dilation[0]
+        stride, dilation = conv.stride[0], conv.dilation[0]
         before = centre_tap(conv.kernel_size[0]) * dilation
         after = (conv.kernel_size[0] - 1) * dilation - before
         left, right, top, bottom = conv.padding_of(x)
         moved = (left - before, right - after, top - before, bottom - after)
-        return F.pad(x, moved) if any(moved) else x
+        if any(moved):
+            x = F.pad(x, moved)
+        if stride == 1:
+            return x
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        return x[:, :, ::stride, ::stride].contiguous(memory_format=layout)
 
     @torch.no_grad()
     def merged(self) -> ConvNormAct:
