@@ -19,7 +19,7 @@ from .layers import ConvNormAct, LayerScale, activation, batch_norm, gate
 from .reparam import BranchedConvNormAct
 from .stochastic_depth import drop_branch
 
-Convolution = ConvNormAct | BranchedConvNormAct
+Convolution = ConvNormAct | BranchedConvNormAct  # with its normalisation and activation; as it ships, as it trains
 
 
 @dataclass(frozen=True)
