@@ -16,6 +16,7 @@ from mobilenets.cli.main import main
 from mobilenets.deploy.evaluate import evaluate
 from mobilenets.deploy.export import export
 from mobilenets.deploy.load import load
+from mobilenets.deploy.prune import prune
 from mobilenets.deploy.quantize import quantize
 from mobilenets.errors import UserError
 from mobilenets.nn.reparam import BranchedConvNormAct
@@ -27,7 +28,7 @@ BRANCHED = TINY | {
     "model": "mobilenet_v1_shallow",
     "width": 0.25,
     "reparam": 2,
-    "epochs": 6,
+    "epochs": 3,
     "batch_size": 12,
     "lr": 0.004,
     "set": ("stochastic_depth=0.1", "averaging.rule=constant", "averaging.decay=0.8"),
@@ -64,7 +65,7 @@ def test_the_run_says_that_it_has_branches_and_costs_what_ships(branched: Path) 
 
 
 def test_the_same_again_is_the_same_and_other_branches_are_refused(branched: Path, colours: Path) -> None:
-    assert train(colours, out=branched, **BRANCHED)["epochs"] == 6
+    assert train(colours, out=branched, **BRANCHED)["epochs"] == 3
     with pytest.raises(UserError, match="was trained with reparam 2, now left out"):
         train(colours, out=branched, **{**BRANCHED, "reparam": 0})
 
@@ -98,6 +99,14 @@ def test_it_is_quantised_and_exported_in_int8(branched: Path, tmp_path: Path) ->
     export(tmp_path / "int8", tmp_path / "bundle")
     found = load(tmp_path / "bundle" / "onnx" / "int8" / "model.onnx").logits(images)
     assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
+
+
+def test_it_is_pruned_as_the_folded_network(branched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prune(branched, tmp_path / "pruned", keep=0.6, method="uniform", multiple=4, epochs=1)
+    assert "its branches (reparam 2) are folded first" in capsys.readouterr().err
+    spec = open_run(tmp_path / "pruned").spec
+    assert (spec.reparam, spec.norm.kind) == (0, "batch")
+    assert cost(spec).macs <= 0.6 * cost(branched).macs
 
 
 def test_other_trainings_begin_from_it(branched: Path, its_bundle: Path, colours: Path, tmp_path: Path) -> None:

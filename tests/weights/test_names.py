@@ -38,7 +38,7 @@ def test_ends_and_partly_folded_blocks() -> None:
 
 
 def test_a_network_in_its_training_form_is_refused() -> None:
-    with pytest.raises(UserError, match=r"mobilenet_v2: its convolutions have branches \(reparam 2\), which other"):
+    with pytest.raises(UserError, match=r"mobilenet_v2: its convolutions have branches \(reparam 2\) where single"):
         tensor_shapes(create_spec("mobilenet_v2", reparam=2))
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from .calibrate import IMAGES, calibration_images
 from .card import model_card
 from .gates import GOLDEN
 from .golden import COUNT, Golden, golden_images, write_golden
-from .load import Loaded, TorchSession, load, run_torch
+from .load import Loaded, TorchSession, load, run_torch, without_branches
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
 from .place import check_target, new_folder
 from .plan import check_installed, plan_files
@@ -122,11 +122,7 @@ class Source:
     calibration_images: int
 
     def __post_init__(self) -> None:
-        if self.loaded.spec.reparam:
-            from ..nn.deployed import deployed
-
-            network = deployed(self.loaded.network)
-            self.loaded = replace(self.loaded, spec=network.spec, make_network=lambda: network)
+        self.loaded = without_branches(self.loaded)
 
     @cached_property
     def shipped(self) -> Shipped:

@@ -27,7 +27,7 @@ class Convolution(NamedTuple):
 def tensor_shapes(spec: Spec) -> dict[str, Shape]:
     """The shape of every tensor of `build_network(spec).state_dict()`, in its order.
 
-    Raises UserError for a network in its training form, see `nn.reparam`, which no other library has.
+    Raises UserError for a network in its training form, see `nn.reparam`, which other libraries do not have.
 
     >>> from mobilenets.arch.registry import create_spec
     >>> shapes = tensor_shapes(create_spec("mobilenet_v2", classes=6))
@@ -54,8 +54,8 @@ def check_merged(spec: Spec) -> None:
     """Raises UserError unless each convolution is a single one."""
     if spec.reparam:
         raise UserError(
-            f"{spec.name}: its convolutions have branches (reparam {spec.reparam}), which other libraries lack; "
-            "nn.deployed folds them into one"
+            f"{spec.name}: its convolutions have branches (reparam {spec.reparam}) where single ones are needed; "
+            "nn.deployed folds them"
         )
 
 
