@@ -34,26 +34,35 @@ def create_model(
     in_channels: int | None = None,
     dropout: float | None = None,
     profile: Profile | None = None,
+    reparam: int | bool | None = None,
 ) -> Network:
     """A network, new or with its weights; for rarer settings see `arch.registry.create_spec` and `nn.build_network`.
 
     An architecture's name gives random weights, in training mode. Whatever else names a network (a Run, a Bundle, a
     published file, a catalogue name) gives its weights, in evaluation mode; `classes` then puts a fresh classifier in
-    place of its own, and width, resolution, input channels, dropout and profile are the network's. The profile
+    place of its own, and width, resolution, input channels, dropout, profile and reparam are the network's. The profile
     `authors` has the paper's authors' padding, BatchNorm, initialisation, preprocessing and dropout, see
-    `arch.profiles`; `default` what trains and exports best here.
+    `arch.profiles`; `default` what trains and exports best here. With `reparam` each convolution trains as that many
+    parallel ones, see `nn.reparam`; `nn.deployed` folds them.
     It takes normalised float images (N, C, H, W) and returns logits (N, classes), 1000 where nothing is said.
     Raises UserError on an unknown name or a value out of range.
 
     >>> create_model("mobilenet_v3_small", width=0.75, classes=3).spec.name
     'mobilenet_v3_small_075'
     """
-    settings = {"width": width, "resolution": resolution, "in_channels": in_channels, "dropout": dropout}
-    given = {setting: value for setting, value in (settings | {"profile": profile}).items() if value is not None}
+    settings: dict[str, Any] = {
+        "width": width,
+        "resolution": resolution,
+        "in_channels": in_channels,
+        "dropout": dropout,
+        "profile": profile,
+        "reparam": reparam,
+    }
+    given = {setting: value for setting, value in settings.items() if value is not None}
     if _is_architecture(name):
         from .nn.network import build_network
 
-        return build_network(create_spec(name, classes=1000 if classes is None else classes, **given))  # type: ignore[arg-type]
+        return build_network(create_spec(name, classes=1000 if classes is None else classes, **given))
     for setting, value in given.items():
         raise UserError(f"{setting} {value} fits an architecture's name only; {name} has its own")
     from .deploy.load import load
@@ -165,6 +174,7 @@ def train(
     width: float | None = None,
     total_stride: int | None = None,
     profile: Profile | None = None,
+    reparam: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
     sync_bn: bool | None = None,
@@ -204,7 +214,7 @@ def train(
     treated, see `training.recipe.Tuning`. A `teacher` is whatever the one loader takes, any ONNX classifier, a torch
     module or a callable (images normalised as the network's own are -> logits in the order of the data's classes);
     `distill` and what follows say how it is learnt from, see docs/distillation.md.
-    `profile` is that of a network that is built anew, see `create_model`.
+    `profile` and `reparam` are those of a network that is built anew, see `create_model`.
     `minutes` ends the training when they are over, learning rate and all; with `epochs` too, the first of the two.
     `recipe` is a name of `training.recipes.RECIPES` or a JSON file; `set` holds `NAME=VALUE` for any setting of it.
     Settings at None are chosen for the data and the recipe, and printed. A checkpoint follows every epoch; amid one it
@@ -253,6 +263,7 @@ def train(
         width=width,
         total_stride=total_stride,
         profile=profile,
+        reparam=(int(reparam) if isinstance(reparam, bool) else reparam) or None,  # 0 is none
         seed=seed,
         recipe=recipe,
         changes=changes,

@@ -126,3 +126,25 @@ def test_padded_size_counts_the_windows_that_fit(kernel: int, stride: int, dilat
         windows = sum(1 for start in range(0, size + 2 * side - reach + 1, stride))
         assert padded_size(size, kernel, stride, dilation, "symmetric", None) == windows
         assert padded_size(size, kernel, stride, dilation, "same", None) == math.ceil(size / stride)
+
+
+def test_branches_are_counted_as_what_they_fold_into() -> None:
+    plain = create_spec("mobilenet_v4_hybrid_medium")
+    spec = create_spec("mobilenet_v4_hybrid_medium", reparam=4)
+    assert (plain.reparam, spec.reparam) == (0, 4)
+    assert cost(spec) == cost(plain)
+    assert adapt.with_reparam(spec, 0) == adapt.with_reparam(spec, False) == plain
+    assert adapt.with_reparam(plain) == create_spec("mobilenet_v4_hybrid_medium", reparam=True)
+    assert adapt.with_reparam(plain).reparam == 1
+    assert adapt.folded(spec) == adapt.folded(plain)
+
+
+@pytest.mark.parametrize("branches", [-1, 1.5, "2"])
+def test_a_number_of_branches_that_cannot_be_is_one_line(branches: object) -> None:
+    with pytest.raises(UserError, match=r"^reparam .* allowed is a whole number, 0 or more \(0: the plain network\)$"):
+        create_spec("mobilenet_v1", reparam=branches)  # type: ignore[arg-type]
+
+
+def test_branches_need_batch_norm() -> None:
+    with pytest.raises(UserError, match="mobilenet_v1: reparam 2 needs BatchNorm in each branch, and it is folded in"):
+        adapt.with_reparam(adapt.folded(create_spec("mobilenet_v1")), 2)

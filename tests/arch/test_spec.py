@@ -48,6 +48,7 @@ def test_json_round_trip_over_all_settings(data: st.DataObject, name: str) -> No
         norm_momentum=draw(st.floats(1e-4, 1)),
         output_stride=draw(st.sampled_from([None, 8, 16, 32])),
         total_stride=draw(st.sampled_from([None, 1, 8, 32])),
+        reparam=draw(st.sampled_from([None, True, 0, 4])),
         **{setting: draw(own[setting]) for setting in takes},
     )
     assert round_trip(spec) == spec
@@ -60,6 +61,11 @@ def test_json_leaves_defaults_out_of_the_blocks_and_is_plain(name: str) -> None:
     assert document["format"] == 1
     assert json.loads(json.dumps(document)) == document
     assert all(block.get("dilation") is None for block in document["blocks"])
+
+
+def test_a_plain_network_is_the_json_it_always_was() -> None:
+    assert "reparam" not in create_spec("mobilenet_v2").to_json()
+    assert create_spec("mobilenet_v2", reparam=2).to_json() == create_spec("mobilenet_v2").to_json() | {"reparam": 2}
 
 
 def test_explicit_padding_and_folded_parts_survive() -> None:
@@ -91,6 +97,8 @@ WRONG: list[tuple[list[str | int], Any, str]] = [
     (["head", "classes"], -1, "spec.head.classes -1 is out of range: allowed is 0 or more"),
     (["head", "dropout"], "much", "spec.head.dropout 'much' is not possible; allowed: a value of type float"),
     (["norm", "kind"], "layer", "unknown spec.norm.kind 'layer'; allowed: batch, none"),
+    (["reparam"], -1, "spec.reparam -1 is out of range: allowed is 0 or more"),
+    (["reparam"], True, "spec.reparam True is not possible; allowed: a value of type int"),
     (["padding"], "valid", "unknown spec.padding 'valid'; allowed: symmetric, same"),
     (["init"], "zeros", "unknown spec.init 'zeros'; allowed: truncated_normal"),
     (["se_gate"], "tanh", "unknown spec.se_gate 'tanh'; allowed: hard_sigmoid, sigmoid"),

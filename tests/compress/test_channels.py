@@ -230,3 +230,8 @@ def test_criteria_of_batch_norm_need_one() -> None:
         importance(network, group, "batch_norm")
     with pytest.raises(UserError, match="unknown criterion 'l3'"):
         importance(network, group, "l3")
+
+
+def test_branches_are_folded_before() -> None:
+    with pytest.raises(UserError, match=r"its convolutions have branches \(reparam 2\) where single ones are needed"):
+        groups(create_spec("mobilenet_v2", reparam=2))

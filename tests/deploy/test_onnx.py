@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from lively import FAMILIES, assert_parity, lively, pictures, shortened
 
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
-from mobilenets.arch.spec import Padding
-from mobilenets.deploy.runtimes.onnx import ONNX, OPSET, OnnxSession
+from mobilenets.arch.spec import Padding, with_blocks
+from mobilenets.deploy.runtimes.onnx import ONNX, OPSET, OnnxSession, onnx_model
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.errors import UserError
 
@@ -39,6 +40,22 @@ def test_the_graph_is_lean(exported: Path) -> None:
     assert kinds == {"Transpose", "Cast", "Sub", "Conv", "Clip", "GlobalAveragePool", "Reshape", "Gemm"}
     assert [entry.version for entry in model.opset_import] == [OPSET]
     assert model.producer_name == "mobilenets"
+
+
+@pytest.mark.parametrize(
+    ("padding", "pad", "pads"),
+    [("symmetric", None, [1, 1, 1, 1]), ("same", None, [0, 0, 1, 1]), ("symmetric", (2, 0, 1, 1), [1, 2, 1, 0])],
+)
+def test_padding_is_the_convolutions_own(
+    padding: Padding, pad: tuple[int, int, int, int] | None, pads: list[int]
+) -> None:
+    """No Pad stands in the graph, whatever differs from side to side; ONNX's order is top, left, bottom, right."""
+    spec = create_spec("mobilenet_v2", width=0.35, resolution=64, classes=3, padding=padding)
+    spec = with_blocks(spec, (replace(spec.blocks[0], pad=pad), *spec.blocks[1:4]))
+    graph = onnx_model(Shipped(lively(spec))).graph
+    assert "Pad" not in {node.op_type for node in graph.node}
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    assert next(list(a.ints) for a in first.attribute if a.name == "pads") == pads
 
 
 def test_nothing_of_the_exporting_machine_is_in_the_file(exported: Path) -> None:

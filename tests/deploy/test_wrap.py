@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from lively import assert_close, lively, pictures, shortened
+from lively import FAMILIES, assert_close, lively, pictures, shortened
 from torch import nn
 
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
 from mobilenets.arch.spec import Padding, with_blocks
 from mobilenets.deploy.load import TorchSession
-from mobilenets.deploy.wrap import Shipped
+from mobilenets.deploy.wrap import Shipped, fold_
 from mobilenets.errors import UserError
+from mobilenets.nn.deployed import deployed
 from mobilenets.nn.network import build_network
+from mobilenets.nn.reparam import BranchedConvNormAct
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
@@ -25,6 +28,33 @@ def test_folding_changes_nothing(name: str, padding: Padding) -> None:
     with torch.inference_mode():
         found = Shipped(network)(torch.from_numpy(images)).numpy()
     assert_close(found, TorchSession(network).run(images))
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_branches_fold_exactly(name: str, padding: Padding) -> None:
+    """In float64 to the last digits; in float32 to 1e-5, or what the network's own rounding is where that is more."""
+    network = lively(shortened(create_spec(name, width=0.5, resolution=64, classes=7, padding=padding, reparam=2)))
+    assert any(isinstance(module, BranchedConvNormAct) for module in network.modules())
+    images = torch.from_numpy(pictures(2, 64))
+    pre, precise = network.spec.preprocessing, copy.deepcopy(network).double()
+    mean, std = (torch.tensor(each, dtype=torch.float64).view(-1, 1, 1) for each in (pre.mean, pre.std))
+    x = (images.permute(0, 3, 1, 2) - mean) / std
+    with torch.inference_mode():
+        exact = precise(x)
+        assert (fold_(precise)(x) - exact).abs().max() <= 1e-11 * exact.abs().max()
+        shipped, own = Shipped(network)(images), network(x.float())
+    rounding = float((own - exact).abs().max() / exact.abs().max())
+    assert (shipped - exact).abs().max() <= max(1e-5, 2 * rounding) * exact.abs().max()
+    assert_close(shipped.numpy(), own.numpy())
+
+
+def test_the_same_file_is_made_of_the_deployed_network() -> None:
+    """To the last bit: int8 tables made of the one fit the other."""
+    network = lively(create_spec("mobilenet_v4_conv_small", width=0.5, resolution=64, classes=7, reparam=2))
+    branched, plain = Shipped(network).state_dict(), Shipped(deployed(network)).state_dict()
+    assert branched.keys() == plain.keys()
+    assert all(torch.equal(tensor, plain[key]) for key, tensor in branched.items())
 
 
 def test_the_network_itself_stays_as_it_was() -> None:

@@ -103,3 +103,14 @@ def test_the_fastest_file() -> None:
     line = row_of_the_table("the fastest file of V1 / V2 / V3-Large")
     assert f"{' / '.join(best)} times as fast" in line
     assert f"plain ONNX export {' / '.join(plain)}" in line
+
+
+def test_what_branches_cost() -> None:
+    page = (ROOT / "docs" / "reparam.md").read_text(encoding="utf-8")
+    latest = {str(row["network"]): row for row in rows("reparam_step.jsonl")}
+    names = ("V1", "V2", "V3-Small", "V4 Conv-S")
+    assert len(latest) == len(names)
+    for name, row in zip(names, latest.values()):
+        times = [*row["step"].values(), row["forward_4"]]  # type: ignore[attr-defined]
+        figures = " | ".join(f"{each['median']:.2f}" for each in times)
+        assert f"| {name} | {figures} |" in page

@@ -47,6 +47,7 @@ def test_export_with_a_dynamic_batch(name: str) -> None:
     "settings",
     [
         {"profile": "authors"},
+        {"reparam": 2, "padding": "same"},
         pytest.param({"output_stride": 8}, marks=pytest.mark.slow),
         pytest.param({"total_stride": 8}, marks=pytest.mark.slow),
         pytest.param({"background": True}, marks=pytest.mark.slow),

@@ -77,6 +77,18 @@ def test_explicit_padding_is_left_right_top_bottom() -> None:
     assert torch.equal(layer(image), expected)
 
 
+@pytest.mark.parametrize(("pad", "inside"), [((2, 2, 1, 1), True), ((0, 0, 0, 0), True), ((0, 1, 0, 1), False)])
+def test_explicit_padding_equal_on_opposite_sides_is_the_convolutions_own(
+    pad: tuple[int, int, int, int], inside: bool
+) -> None:
+    layer = PaddedConv2d(3, 4, 3, pad=pad)
+    assert layer.outer is not inside
+    assert layer.padding == ((pad[2], pad[0]) if inside else (0, 0))
+    x = torch.randn(2, 3, 7, 8)
+    assert layer.padding_of(x) == pad
+    assert torch.allclose(layer(x), F.conv2d(F.pad(x, pad), layer.weight), atol=1e-6)
+
+
 def test_conv_norm_act_uses_the_norms_constants_or_a_bias() -> None:
     layer = ConvNormAct(3, 8, 3, norm=Norm(eps=1e-6, momentum=0.05), act="relu6")
     assert isinstance(layer.norm, torch.nn.BatchNorm2d)

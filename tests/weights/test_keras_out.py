@@ -195,6 +195,8 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hybrid = create_spec("mobilenet_v4_hybrid_medium", width=0.25)
     with pytest.raises(UserError, match="Keras has no layer for attention"):
         to_keras(hybrid, {}, tmp_path / "model.keras")
+    with pytest.raises(UserError, match="its convolutions have branches"):
+        to_keras(create_spec("mobilenet_v1", reparam=1), {}, tmp_path / "model.keras")
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(UserError, match=r"pip install \"mobilenets\[keras\]\""):
         to_keras(spec, state, tmp_path / "model.keras")

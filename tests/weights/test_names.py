@@ -10,6 +10,7 @@ import torch
 from mobilenets.arch.adapt import folded, with_in_channels
 from mobilenets.arch.registry import ARCHITECTURES, create_spec
 from mobilenets.arch.spec import Spec
+from mobilenets.errors import UserError
 from mobilenets.nn.network import build_network
 from mobilenets.weights.names import faults, tensor_shapes
 
@@ -34,6 +35,11 @@ def test_ends_and_partly_folded_blocks() -> None:
     spec = create_spec("mobilenet_v2")
     blocks = (spec.blocks[0], replace(spec.blocks[1], folded=("depthwise",)), *spec.blocks[2:])
     same_as_network(replace(spec, blocks=blocks, head=replace(spec.head, bias=False)))
+
+
+def test_a_network_in_its_training_form_is_refused() -> None:
+    with pytest.raises(UserError, match=r"mobilenet_v2: its convolutions have branches \(reparam 2\) where single"):
+        tensor_shapes(create_spec("mobilenet_v2", reparam=2))
 
 
 def test_faults_name_each_tensor_that_does_not_fit() -> None:

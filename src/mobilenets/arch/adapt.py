@@ -93,12 +93,22 @@ def with_norm(spec: Spec, *, eps: float | None = None, momentum: float | None = 
     return replace(spec, norm=norm)
 
 
+def with_reparam(spec: Spec, branches: int | bool = True) -> Spec:
+    """`spec` whose normalised convolutions train as that many parallel ones, see `nn.reparam`; 0 or False: as one.
+
+    True is one convolution beside the 1x1 and the identity branch (RepVGG; MobileOne from S1 on), 4 is MobileOne-S0.
+    Raises UserError where BatchNorm is folded in.
+    """
+    branches = int(branches) if isinstance(branches, bool) else branches
+    return replace(spec, reparam=check_count("reparam", branches, 0, " (0: the plain network)"))
+
+
 def folded(spec: Spec) -> Spec:
-    """`spec` without normalisation: what its weights are once BatchNorm is folded into the convolutions.
+    """`spec` without normalisation and branches: what its weights are once both are folded into the convolutions.
 
     Attention keeps the normalisation of its input: a padded convolution and residual follow it, nothing precedes it.
     """
-    return replace(spec, norm=replace(spec.norm, kind="none"))
+    return replace(spec, norm=replace(spec.norm, kind="none"), reparam=0)
 
 
 def with_output_stride(spec: Spec, output_stride: int) -> Spec:

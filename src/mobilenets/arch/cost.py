@@ -1,7 +1,8 @@
 """What a network costs before it exists: multiply-adds, parameters, bytes, peak activation memory. No torch.
 
 One multiply-add is one MAC. `macs` counts convolutions and linear layers, without bias, BatchNorm or activation;
-attention's two matrix products stand beside it as `macs_attention`.
+attention's two matrix products stand beside it as `macs_attention`. Branches of `Spec.reparam` fold into one
+convolution before a network ships: what is counted is that network, the same with and without them.
 """
 
 from __future__ import annotations

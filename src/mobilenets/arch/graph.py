@@ -1,6 +1,7 @@
 """A Spec at one input size as a list of operations with absolute shapes: what cost, memory and drawings read.
 
 Normalisation and activation count as part of the operation before them: every runtime fuses or runs them in place.
+The branches of `Spec.reparam` count as the one convolution, with its normalisation, that they fold into.
 """
 
 from __future__ import annotations

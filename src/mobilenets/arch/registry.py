@@ -129,6 +129,7 @@ def create_spec(
     norm_momentum: float | None = None,
     output_stride: int | None = None,
     total_stride: int | None = None,
+    reparam: int | bool | None = None,
     channels_per_input: int | None = None,
     layer_multiplier: float | None = None,
     fixed_stem_and_head: bool | None = None,
@@ -183,4 +184,6 @@ def create_spec(
         spec = adapt.with_output_stride(spec, output_stride)
     if dropout is not None:
         spec = adapt.with_dropout(spec, dropout)
+    if reparam is not None:
+        spec = adapt.with_reparam(spec, reparam)
     return adapt.with_classes(spec, classes, background=background)

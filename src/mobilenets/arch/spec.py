@@ -167,6 +167,8 @@ class Preprocessing:
 class Spec:
     """A whole network as data.
 
+    With `reparam` N > 0 every normalised convolution of a block trains as N parallel ones beside a 1x1 and an identity
+    branch, see `nn.reparam`; they fold into one, which is what ships and what `arch.cost` counts.
     Raises `UserError` on construction when channels of neighbouring blocks do not fit.
     """
 
@@ -183,6 +185,7 @@ class Spec:
     se_act: Activation = "relu"
     se_gate: Gate = "hard_sigmoid"
     init: Initialisation = "kaiming_fan_out"
+    reparam: int = 0  # convolution branches of the training form; 0: the plain network
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -203,6 +206,10 @@ class Spec:
                 f"{self.name}: {len(pre.mean)} means and {len(pre.std)} standard deviations do not fit "
                 f"{self.in_channels} input channels"
             )
+        if self.reparam and self.norm.kind == "none":
+            raise UserError(
+                f"{self.name}: reparam {self.reparam} needs BatchNorm in each branch, and it is folded in; allowed: 0"
+            )
 
     @property
     def resolution(self) -> int:
@@ -221,8 +228,10 @@ class Spec:
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `json.dumps`; fields at their default are left out of the blocks."""
+        """Plain data for `json.dumps`; a block's fields at their default are left out, and `reparam` where it is 0."""
         data = asdict(self)
+        if not self.reparam:
+            del data["reparam"]
         defaults = {f.name: f.default for f in fields(Block)}
         data["blocks"] = [
             {k: v for k, v in block.items() if k in _REQUIRED or v != defaults[k]} for block in data["blocks"]

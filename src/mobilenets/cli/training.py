@@ -26,6 +26,7 @@ def train(
     width: float | None = None,
     total_stride: int | None = None,
     profile: Literal["default", "authors"] | None = None,
+    reparam: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
     sync_bn: Literal["yes", "no"] | None = None,
@@ -78,6 +79,7 @@ def train(
         width: width multiplier, above 0 and at most 2
         total_stride: by how much the network shrinks its input, a power of 2; 32, less for pictures below 97 pixels
         profile: authors: padding, BatchNorm, initial weights, input range and dropout of the papers' own code
+        reparam: convolutions that train in place of each one, beside 1x1 and identity branches; all fold into one
         batch_size: images in a step, of all processes together
         accumulate: pieces that a process passes its part of a batch in, for a batch that does not fit into memory
         sync_bn: whether BatchNorm sees the images of all processes that torchrun started, not each its own
@@ -126,6 +128,7 @@ def train(
         width=width,
         total_stride=total_stride,
         profile=profile,
+        reparam=reparam,
         batch_size=batch_size,
         accumulate=accumulate,
         sync_bn=None if sync_bn is None else sync_bn == "yes",

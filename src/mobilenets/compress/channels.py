@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..arch.spec import Block, Spec
 from ..errors import UserError
 from ..nn.network import Network, build_network
+from ..weights.names import check_merged
 
 HIDDEN = "head.hidden"
 GroupKind = Literal["expansion", "bottleneck", "block"]
@@ -50,10 +51,11 @@ class Group:
 
 @lru_cache(maxsize=1024)
 def groups(spec: Spec) -> tuple[Group, ...]:
-    """Every group of a network, expansions first.
+    """Every group of a network, expansions first. Raises UserError where its convolutions have branches.
 
     A bottleneck with attention in it, or with several depthwise filters per channel, is left as it is.
     """
+    check_merged(spec)
     names = {name: tuple(value.shape) for name, value in _shapes(spec).items()}
     found = [_expansion(index, block, names) for index, block in enumerate(spec.blocks) if _has_expansion(block)]
     found += [_hidden(spec, names)] if spec.head.c_hidden else []

@@ -24,7 +24,7 @@ from .calibrate import IMAGES, calibration_images
 from .card import model_card
 from .gates import GOLDEN
 from .golden import COUNT, Golden, golden_images, write_golden
-from .load import Loaded, TorchSession, load, run_torch
+from .load import Loaded, TorchSession, load, run_torch, without_branches
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
 from .place import check_target, new_folder
 from .plan import check_installed, plan_files
@@ -111,12 +111,18 @@ def write_bundle(
 
 @dataclass
 class Source:
-    """What the files are made from: the float network as it ships, and its int8 form, made once where one asks."""
+    """What the files are made from: the float network as it ships, and its int8 form, made once where one asks.
+
+    A network that trained with branches is in the Bundle as the one that they fold into.
+    """
 
     loaded: Loaded
     data: Path | None
     labels: str | None
     calibration_images: int
+
+    def __post_init__(self) -> None:
+        self.loaded = without_branches(self.loaded)
 
     @cached_property
     def shipped(self) -> Shipped:

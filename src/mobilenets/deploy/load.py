@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,6 +112,16 @@ class TorchSession:
         with torch.inference_mode():
             logits: np.ndarray = self.network(self.normalise(torch.from_numpy(np.ascontiguousarray(images)))).numpy()
         return logits
+
+
+def without_branches(loaded: Loaded) -> Loaded:
+    """`loaded` itself, or where its network trained with branches the network that they fold into, see `nn.reparam`."""
+    if not loaded.spec.reparam:
+        return loaded
+    from ..nn.deployed import deployed
+
+    network = deployed(loaded.network)
+    return replace(loaded, spec=network.spec, make_network=lambda: network)
 
 
 def run_torch(module: Any, images: np.ndarray) -> np.ndarray:

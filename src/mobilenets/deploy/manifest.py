@@ -100,10 +100,12 @@ def run_provenance(recipe: dict[str, Any]) -> dict[str, Any]:
         imported = {name: value for name, value in recipe["imported"].items() if name != "proof"}
         return {"kind": "weights", "versions": recipe.get("versions", {})} | imported
     arguments = recipe.get("arguments", {})
-    kept = ("model", "epochs", "minutes", "resolution", "width", "total_stride", "batch_size", "lr", "seed", "recipe")
+    kept = ["model", "epochs", "minutes", "resolution", "width", "total_stride", "batch_size", "lr", "seed", "recipe"]
     data = recipe.get("data", {})
     start = recipe.get("start")
     began = {} if start is None else {"weights": {name: start[name] for name in ("model", "sha256", "frozen")}}
+    if arguments.get("reparam"):
+        kept.append("reparam")  # the Bundle's own Spec has the branches folded
     teacher = recipe.get("teacher")
     if teacher is not None:
         began["teacher"] = {name: teacher[name] for name in ("sha256", "forms")}

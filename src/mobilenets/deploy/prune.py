@@ -44,7 +44,7 @@ from ..training.teacher import teacher_of_network
 from ..training.trainer import run_training
 from .calibrate import own_data, read_images
 from .latency.profile import MeasuredLatency, measured_latency
-from .load import Loaded, TorchSession, load
+from .load import Loaded, TorchSession, load, without_branches
 from .plan import check_installed, plan_files
 from .prune_search import Search, same_arguments, search_at
 from .quantise_data import Keep, shuffled
@@ -109,6 +109,9 @@ def prune(
     loaded = load(reference)
     if loaded.int8 is not None or loaded.kind not in ("run", "weights") or not loaded.spec.head.classes:
         raise UserError(f"{loaded.reference}: {loaded.recognised}; prune takes a run or published weights with classes")
+    if loaded.spec.reparam:
+        say(f"its branches (reparam {loaded.spec.reparam}) are folded first: what is pruned has single convolutions")
+        loaded = without_branches(loaded)
     dataset = own_data(loaded) if data is None else open_dataset(data, labels=labels)
     if known_columns(dataset, loaded) is None:
         raise UserError(f"{dataset.root}: has other classes than {loaded.reference}; train it on them first")

@@ -1,4 +1,4 @@
-"""The module that ships: raw pixels in, logits out, normalisation inside, BatchNorm folded away."""
+"""The module that ships: raw pixels in, logits out, normalisation inside, BatchNorm and branches folded away."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ..arch.spec import Spec
 from ..errors import UserError
 from ..nn.blocks import MobileMQA, UniversalInvertedBottleneck
+from ..nn.fold import fixed, fold_batch_norm_
 from ..nn.layers import ConvNormAct, LayerScale
 from ..nn.network import Network
+from ..nn.reparam import fold_branches_
 
 INPUT, OUTPUT = "image", "logits"
 
@@ -59,40 +61,32 @@ class Planar(nn.Module):
 
 
 def fold_(network: nn.Module) -> nn.Module:
-    """`network` itself, each BatchNorm and layer scale after a convolution folded into it (in float64), none in place.
+    """`network` itself, branches, BatchNorms and layer scales after a convolution folded into it, none in place.
 
     The BatchNorm in front of V4's attention has no convolution to fold into and stays.
     """
-    for module in network.modules():
-        if isinstance(module, ConvNormAct) and isinstance(module.norm, nn.BatchNorm2d):
-            _fold_norm_(module.conv, module.norm)
-            module.norm = nn.Identity()
+    fold_batch_norm_(fold_branches_(network))
     for module in network.modules():
         if isinstance(module, UniversalInvertedBottleneck | MobileMQA) and isinstance(module.layer_scale, LayerScale):
-            last = module.output if isinstance(module, MobileMQA) else module.project.conv
-            _fold_gamma_(last, module.layer_scale.gamma)
+            _fold_gamma_(_last_convolution(module), module.layer_scale.gamma)
             module.layer_scale = nn.Identity()
         if hasattr(module, "inplace"):
             module.inplace = False  # type: ignore[assignment]  # in-place operators slow the exporter down
     return network
 
 
-def _fold_norm_(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """w' = w * g and b' = beta + (b - mean) * g, with g = gamma / sqrt(var + eps)."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    bias = torch.zeros_like(gain) if conv.bias is None else conv.bias.double()
-    shifted = norm.bias.double() + (bias - norm.running_mean.double()) * gain
-    conv.weight = _fixed(conv.weight.double() * gain.view(-1, 1, 1, 1))
-    conv.bias = _fixed(shifted)
+def _last_convolution(block: UniversalInvertedBottleneck | MobileMQA) -> nn.Conv2d:
+    if isinstance(block, MobileMQA):
+        return block.output
+    assert isinstance(block.project, ConvNormAct)
+    return block.project.conv
 
 
 def _fold_gamma_(conv: nn.Conv2d, gamma: Tensor) -> None:
     """w' = w * gamma and b' = b * gamma."""
-    conv.weight = _fixed(conv.weight.double() * gamma.double().view(-1, 1, 1, 1))
+    conv.weight = fixed(conv.weight.double() * gamma.double().view(-1, 1, 1, 1), conv.weight)
     if conv.bias is not None:
-        conv.bias = _fixed(conv.bias.double() * gamma.double())
+        conv.bias = fixed(conv.bias.double() * gamma.double(), conv.bias)
 
 
 def _fold_scale_(network: nn.Module, std: Tensor) -> Tensor | None:
@@ -101,12 +95,8 @@ def _fold_scale_(network: nn.Module, std: Tensor) -> Tensor | None:
     if network.spec.blocks[0].kind != "conv" or network.spec.blocks[0].residual:
         return (1 / std).float().view(-1, 1, 1)
     first = next(m for m in network.blocks[0].modules() if isinstance(m, nn.Conv2d))
-    first.weight = _fixed(first.weight.double() / std.view(1, -1, 1, 1))
+    first.weight = fixed(first.weight.double() / std.view(1, -1, 1, 1), first.weight)
     return None
-
-
-def _fixed(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach().float().contiguous(), requires_grad=False)
 
 
 def _check(spec: Spec) -> None:

@@ -8,7 +8,7 @@ Weights are torch's own initial ones; `nn.init.initialise_` sets others. A Block
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +16,10 @@ from torch.nn import functional as F
 from ..arch.spec import Activation, Block, Gate, Kind, Norm, Padding, Spec
 from ..errors import UserError
 from .layers import ConvNormAct, LayerScale, activation, batch_norm, gate
+from .reparam import BranchedConvNormAct
 from .stochastic_depth import drop_branch
+
+Convolution = ConvNormAct | BranchedConvNormAct  # with its normalisation and activation; as it ships, as it trains
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,12 @@ class Style:
     padding: Padding = "symmetric"
     se_act: Activation = "relu"
     se_gate: Gate = "hard_sigmoid"
+    reparam: int = 0  # convolution branches of the training form, see `nn.reparam`
 
     @classmethod
     def of(cls, spec: Spec) -> Style:
         """The style of a Spec."""
-        return cls(spec.norm, spec.padding, spec.se_act, spec.se_gate)
+        return cls(spec.norm, spec.padding, spec.se_act, spec.se_gate, spec.reparam)
 
 
 class SqueezeExcite(nn.Module):
@@ -74,10 +78,11 @@ class _BlockModule(nn.Module):
         self.residual = block.residual
         self.drop_rate = 0.0  # of stochastic depth; no part of the state, see `nn.stochastic_depth`
 
-    def _conv(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation, *, groups: int = 1) -> ConvNormAct:
+    def _conv(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation, *, groups: int = 1) -> Convolution:
         block = self.block
         strided = part == block.strided
-        return ConvNormAct(
+        return self._made(
+            part,
             c_in,
             c_out,
             kernel,
@@ -85,10 +90,16 @@ class _BlockModule(nn.Module):
             dilation=block.dilation if kernel > 1 else 1,
             groups=groups,
             act=act,
-            norm=None if part in block.folded else self.style.norm,
-            padding=self.style.padding,
             pad=block.pad if strided else None,
         )
+
+    def _made(self, part: str, *sizes: int, **settings: Any) -> Convolution:
+        """The convolution `part` in the network's style: with branches where that has them and it is normalised."""
+        style = self.style
+        norm = None if part in self.block.folded else style.norm
+        if style.reparam and norm is not None and norm.kind == "batch":
+            return BranchedConvNormAct(*sizes, norm=norm, padding=style.padding, branches=style.reparam, **settings)
+        return ConvNormAct(*sizes, norm=norm, padding=style.padding, **settings)
 
     def _joined(self, x: Tensor, branch: Tensor) -> Tensor:
         """The block's output from its input and its branch."""
@@ -98,7 +109,7 @@ class _BlockModule(nn.Module):
             branch = drop_branch(branch, self.drop_rate)
         return x + branch
 
-    def _depthwise(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation) -> ConvNormAct:
+    def _depthwise(self, part: str, c_in: int, c_out: int, kernel: int, act: Activation) -> Convolution:
         return self._conv(part, c_in, c_out, kernel, act, groups=c_in)
 
     def _squeeze_excite(self) -> nn.Module:
@@ -270,18 +281,10 @@ class MobileMQA(_BlockModule):
         self.layer_scale = self._layer_scale()
 
     def _down(self, part: str) -> nn.Module:
-        block, style = self.block, self.style
+        block = self.block
         if not block.k_kv:
             return nn.Identity()
-        return ConvNormAct(
-            block.c_in,
-            block.c_in,
-            block.k_kv,
-            stride=block.kv_stride,
-            groups=block.c_in,
-            norm=None if part in block.folded else style.norm,
-            padding=style.padding,
-        )
+        return self._made(part, block.c_in, block.c_in, block.k_kv, stride=block.kv_stride, groups=block.c_in)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape

@@ -64,14 +64,20 @@ class PaddedConv2d(nn.Conv2d):
     ) -> None:
         total = (kernel - 1) * dilation  # padding that keeps the size at stride 1
         self.pad = pad
-        self.outer = pad is None and padding == "same" and kernel > 1 and (stride > 1 or total % 2 == 1)
-        inside = 0 if self.outer or pad is not None else total // 2
+        inside = total // 2, total // 2  # rows, columns
+        if pad is not None:
+            left, right, top, bottom = pad
+            inside = top, left
+            self.outer = left != right or top != bottom
+        else:
+            self.outer = padding == "same" and kernel > 1 and (stride > 1 or total % 2 == 1)
+        inside = (0, 0) if self.outer else inside
         super().__init__(
             c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups, bias=bias, padding=inside
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.pad is not None or self.outer:
+        if self.outer:  # what the convolution's own padding, equal on opposite sides, cannot say
             x = F.pad(x, self.padding_of(x))
         return super().forward(x)
 

@@ -53,8 +53,19 @@ def adopted_spec(
             say(f"images of {side} pixels: {resolution} px in place of the weights' {own} (--resolution sets it)")
     spec = adapt.with_classes(adapt.with_resolution(start.spec, resolution), len(dataset.classes))
     if total_stride is not None:
-        spec = adapt.with_total_stride(spec, total_stride)
+        spec = _with_total_stride(spec, total_stride)
     return replace(spec, head=replace(spec.head, bias=True))
+
+
+def _with_total_stride(spec: Spec, total_stride: int) -> Spec:
+    """`spec` with other strides; UserError where its branches hold weights for its own, see `nn.reparam`."""
+    strided = adapt.with_total_stride(spec, total_stride)
+    if spec.reparam and strided.blocks != spec.blocks:
+        raise UserError(
+            f"total stride {total_stride} changes which branches the weights' convolutions have (reparam "
+            f"{spec.reparam}): leave it out, or begin from the folded network, which a bundle of them holds"
+        )
+    return strided
 
 
 def _fits(spec: Spec, resolution: int) -> bool:

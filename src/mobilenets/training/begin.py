@@ -56,6 +56,7 @@ class Arguments:
     teaching: Teaching = field(default_factory=Teaching)
     recipe_sha256: str | None = None  # of the file that `recipe` names
     profile: Profile | None = None  # of a network that is built anew, see `arch.profiles`; None: `default`
+    reparam: int | None = None  # branches of a network that is built anew, see `nn.reparam`; None: none
 
     def to_json(self) -> dict[str, Any]:
         """Flat plain data: the parts stand beside the rest, under the names of the command line."""
@@ -115,6 +116,8 @@ def make_spec(arguments: Arguments, dataset: Dataset) -> Spec:
     }
     if arguments.profile is not None:
         settings["profile"] = arguments.profile
+    if arguments.reparam is not None:
+        settings["reparam"] = arguments.reparam
     spec = create_spec(arguments.model, **settings, total_stride=arguments.total_stride)
     if spec.profile == "authors" and spec.norm.momentum < SLOW_NORM:
         say(
@@ -137,6 +140,8 @@ def describe(spec: Spec, dataset: Dataset, parts: Roles) -> None:
         f"{spec.name} at {spec.resolution} px: {whole.macs / 1e6:.1f} M MACs, {whole.params / 1e6:.2f} M parameters, "
         f"{len(dataset.classes)} classes"
     )
+    if spec.reparam:
+        say(f"trains with branches (reparam {spec.reparam}), which fold into the convolutions counted here")
     say(
         f"{len(parts.train)} images train, {len(parts.selection)} select the best epoch, "
         f"{len(parts.report)} ({parts.report_name}) are reported at the end"

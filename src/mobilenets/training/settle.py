@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..arch.check import check_choice
+from ..arch.check import check_choice, check_count
 from ..arch.spec import PROFILES, Spec
 from ..console import say
 from ..errors import UserError
@@ -28,6 +28,10 @@ def check_arguments(arguments: Arguments) -> None:
         check_choice("profile", arguments.profile, PROFILES)
         if arguments.weights is not None:
             raise UserError(f"profile {arguments.profile} goes with a model that is built anew; weights have their own")
+    if arguments.reparam is not None:
+        check_count("reparam", arguments.reparam, 0, " (0: the plain network)")
+        if arguments.weights is not None:
+            raise UserError(f"reparam {arguments.reparam} goes with a model that is built anew; weights have their own")
     choose_recipe(arguments.recipe, SMALL, arguments.changes, weights=arguments.weights is not None)
     if arguments.weights is None:
         for name in TUNED:

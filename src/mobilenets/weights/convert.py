@@ -20,6 +20,7 @@ from ..atomic import write_json
 from ..console import say, warn
 from ..digest import digest
 from ..errors import UserError
+from ..nn.deployed import deployed
 from ..training.checkpoint import save_tensors
 from ..training.replace import check_replaceable
 from ..training.run import BEST, LABELS, RECIPE, SPEC, is_run, open_run, read_json
@@ -100,29 +101,33 @@ def convert_out(run: str | os.PathLike[str], library: str, out: str | os.PathLik
     if Path(run).exists() and not is_run(run):
         raise UserError(f"{run}: is no run; `weights convert {run} --out RUN` makes one of a published file")
     opened = open_run(run)
-    network = opened.network()
+    network, spec = opened.network(), opened.spec
     names = [row["name"] for row in opened.labels]
+    say(f"{run}: a run, {spec.name} at {spec.resolution} px, {spec.head.classes} classes")
+    if spec.reparam:
+        say(f"  its branches (reparam {spec.reparam}) and BatchNorm are folded into single convolutions")
+        network = deployed(network)
+        spec = network.spec
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    say(f"{run}: a run, {opened.spec.name} at {opened.spec.resolution} px, {opened.spec.head.classes} classes")
     if library == "timm":
         from .timm import to_timm
 
-        written = to_timm(opened.spec, state, path, names)
+        written = to_timm(spec, state, path, names)
     elif library == "torchvision":
         from .torchvision import to_torchvision
 
-        written = to_torchvision(opened.spec, state, path, names)
+        written = to_torchvision(spec, state, path, names)
     else:
         from .keras.out import to_keras
 
-        written = to_keras(opened.spec, state, path)
+        written = to_keras(spec, state, path)
     for fact, value in written.get("facts", {}).items():
         say(f"  {fact:14} {value}")
     return {
         "path": str(path),
         "sha256": written["sha256"],
         "ok": True,
-        "recognised": written.get("facts", {}) | {"format": library, "network": opened.spec.name},
+        "recognised": written.get("facts", {}) | {"format": library, "network": spec.name},
         "max_abs_error": written.get("max_abs_error"),
     }
 

@@ -27,11 +27,14 @@ class Convolution(NamedTuple):
 def tensor_shapes(spec: Spec) -> dict[str, Shape]:
     """The shape of every tensor of `build_network(spec).state_dict()`, in its order.
 
+    Raises UserError for a network in its training form, see `nn.reparam`, which other libraries do not have.
+
     >>> from mobilenets.arch.registry import create_spec
     >>> shapes = tensor_shapes(create_spec("mobilenet_v2", classes=6))
     >>> len(shapes), shapes["blocks.0.conv.conv.weight"], shapes["head.classifier.weight"]
     (314, (32, 3, 3, 3), (6, 1280))
     """
+    check_merged(spec)
     shapes: dict[str, Shape] = {}
     for index, block in enumerate(spec.blocks):
         shapes |= {f"blocks.{index}.{name}": shape for name, shape in _block_shapes(block, spec)}
@@ -45,6 +48,15 @@ def tensor_shapes(spec: Spec) -> dict[str, Shape]:
         if head.bias:
             shapes["head.classifier.bias"] = (head.outputs,)
     return shapes
+
+
+def check_merged(spec: Spec) -> None:
+    """Raises UserError unless each convolution is a single one."""
+    if spec.reparam:
+        raise UserError(
+            f"{spec.name}: its convolutions have branches (reparam {spec.reparam}) where single ones are needed; "
+            "nn.deployed folds them"
+        )
 
 
 def _block_shapes(block: Block, spec: Spec) -> Iterator[tuple[str, Shape]]:

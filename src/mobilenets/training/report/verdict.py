@@ -120,7 +120,7 @@ def _tiles(facts: Facts) -> list[Markup]:
     attention = f" + {short(cost.macs_attention)} in attention" if cost.macs_attention else ""
     tiles += [
         _tile(short(cost.macs), f"multiply-adds{attention}", count(cost.macs)),
-        _tile(short(cost.params), "parameters", count(cost.params)),
+        _tile(short(cost.params), "parameters" + ", branches folded" * bool(facts.spec.reparam), count(cost.params)),
         _tile(
             short(cost.bytes_float32, "B"),
             f"weights in float32; {short(cost.bytes_int8, 'B')} in int8",

@@ -14,6 +14,7 @@ from ...arch.spec import Head, Spec
 from ...digest import digest
 from ...errors import UserError
 from ...nn.network import build_network
+from ..names import check_merged
 from ..recognise.match import find_architecture
 from .model import keras_model, rescales
 from .names import style_of
@@ -35,6 +36,7 @@ def to_keras(spec: Spec, state: dict[str, np.ndarray], path: Path) -> dict[str, 
     unknown suffix, a network that Keras has no layers for, or where Keras is missing; RuntimeError where the file
     is off.
     """
+    check_merged(spec)
     suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
     if suffix == ".weights.h5" and spec.norm.kind == "none":
         raise UserError(
