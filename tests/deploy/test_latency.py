@@ -105,6 +105,9 @@ class Clock:
 
     process_time = perf_counter
 
+    def sleep(self, seconds: float) -> None:
+        """Time in which this process computes nothing."""
+
     def open(self, path: Path, threads: int) -> Any:
         clock, ms = self, float(path.name)
 
