@@ -138,9 +138,12 @@ def is_there(rows: Iterable[dict[str, Any]], network: str, threads: int, size: i
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """Markdown: a line for each arm, a column for each network and number of threads, milliseconds.
 
-    In brackets: how many times as fast as PyTorch eager in the same run. Of rows that say the same the last counts.
+    In brackets: how many times as fast as PyTorch eager in the same run. Of the machines the last that was measured, and
+    of rows that say the same the last.
     """
-    latest = {(row["network"], row["threads"]): row for row in rows}
+    rows = list(rows)
+    cpu = rows[-1]["machine"]["cpu"] if rows else None
+    latest = {(row["network"], row["threads"]): row for row in rows if row["machine"]["cpu"] == cpu}
     keys = sorted(latest, key=lambda key: (key[1], NETWORKS.index(key[0]) if key[0] in NETWORKS else len(NETWORKS)))
     arms = list(dict.fromkeys(arm for key in keys for arm in latest[key]["arms"]))
     heads = [f"{name.removeprefix('mobilenet_')}, {count}" for name, count in keys]
