@@ -47,7 +47,7 @@ ARMS = ("base", "netadapt", "uniform", "width")
 def main() -> None:
     """Runs what is not yet in the rows, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--runs", type=Path, default=Path("runs/prune"))
     parser.add_argument("--table", action="store_true", help="run nothing")

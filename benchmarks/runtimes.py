@@ -138,8 +138,8 @@ def is_there(rows: Iterable[dict[str, Any]], network: str, threads: int, size: i
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """Markdown: a line for each arm, a column for each network and number of threads, milliseconds.
 
-    In brackets: how many times as fast as PyTorch eager in the same run. Of the machines the last that was measured, and
-    of rows that say the same the last.
+    In brackets: how many times as fast as PyTorch eager in the same run. Of the machines the last that was measured is
+    shown, and of rows that say the same the last.
     """
     rows = list(rows)
     cpu = rows[-1]["machine"]["cpu"] if rows else None

@@ -119,14 +119,15 @@ def test_what_was_dear_is_not_scored_again_and_again() -> None:
         0.6 * Macs().measure(whole.spec),
         untrained,
         lambda each: (wanting(each.spec), 0.5),
-        Settings(scored=4),
+        Settings(scored=2, trained=1, step=0.05),
         on_step=lambda _, step: steps.append(step),
     )
-    assert len(steps[0].proposals) > 10  # at first all are looked at
-    assert all(len(step.proposals) <= 6 for step in steps[1:])
-    assert [step.group for step in steps] == [step.proposals[0][0] for step in steps if step.proposals] or len(
-        steps
-    ) > 1
+    assert len(steps[0].proposals) > 4  # at first all are looked at
+    known = {row[0] for row in steps[0].proposals}
+    for step in steps[1:]:
+        names = {row[0] for row in step.proposals}
+        assert len(names & known) <= 2
+        known |= names
 
 
 def test_it_goes_on_from_a_step_as_if_it_had_not_stopped() -> None:

@@ -25,11 +25,21 @@ def row_of_the_table(begin: str) -> str:
 
 def test_the_training_step() -> None:
     whole = [
-        row for row in rows("train_step.jsonl") if "--match" not in str(row["command"])
+        row for row in rows("train_step.jsonl") if not {"--match", "--compile"} & set(str(row["command"]).split())
     ]  # every arm of every library
     latest = {row["network"]: row["ratio_to_timm_best"][1] for row in whole}  # type: ignore[index]
     ratios = [latest[name] for name in ("v1", "v2", "v3_large", "v4_conv_small")]
     assert " / ".join(f"{ratio:.2f}" for ratio in ratios) in row_of_the_table("a training step of V1 / V2 / V3-Large")
+
+
+def test_against_torch_compile() -> None:
+    (row,) = [row for row in rows("train_step.jsonl") if "--compile" in str(row["command"])]
+    speed, (low, middle, high) = row["images_per_second"], row["ratio_to_timm_best"]  # type: ignore[misc]
+    page = (ROOT / "docs" / "training-speed.md").read_text(encoding="utf-8")
+    compiled = max(value for arm, value in speed.items() if arm.startswith("timm") and arm.endswith("compile"))  # type: ignore[union-attr]
+    ours = max(value for arm, value in speed.items() if arm.startswith("ours"))  # type: ignore[union-attr]
+    assert f"timm compiled makes {compiled:.1f} images per second, ours {ours:.1f}" in page
+    assert f"{middle:.2f} times ({low:.2f}-{high:.2f})" in page
 
 
 def test_the_loader() -> None:

@@ -20,7 +20,7 @@ from ..nn.network import Network
 from .channels import Group, groups, with_channels, without_channels
 from .criteria import importance, least
 
-_WORTH = 0.2  # of what a step asks for
+_WORTH = 0.5  # of what a step asks for
 
 
 class Budget(Protocol):
@@ -105,14 +105,15 @@ def netadapt(
     first: Spec | None = None,
     done: int = 0,
     prices: dict[str, float] | None = None,
+    pace: Callable[[float, float], float] = lambda now, saving: saving,
 ) -> Network:
     """The network, cut until `budget.measure` of it is at most `limit`.
 
     `train_` trains a network for a moment, in place; `score` judges it on images that do not train. `prepare` is called
     with the network before its channels are ranked (the criterion `taylor` needs gradients). `first` is the Spec
     that the search began from, `done` its steps and `prices` what each group's proposal cost when it was last scored,
-    where it goes on from a network that it had come to. Raises UserError where even the narrowest network is beyond the
-    limit.
+    where it goes on from a network that it had come to. `pace` is told before each step where the network is and what
+    the step is to save, and may ask for more. Raises UserError where even the narrowest network is beyond the limit.
     """
     origin = first or network.spec
     whole = budget.measure(origin)
@@ -122,7 +123,7 @@ def netadapt(
         began = time.perf_counter()
         prepare(network)
         scale = now / budget.predict(network.spec)  # what the model errs by here
-        saving = settings.step * settings.decay**done * whole
+        saving = pace(now, settings.step * settings.decay**done * whole)
         found = _proposed(network, budget, now / scale, max(limit, now - saving) / scale, widest, settings)
         if not found:
             raise UserError(
@@ -177,8 +178,8 @@ def _proposed(
 ) -> list[Cut]:
     """Every group cut until `budget.predict` is at most `wanted`, or to half of it where it is too small for that.
 
-    Left out are groups of which too little would be left, and cuts that save less than a fifth of what was asked for,
-    as long as there are others.
+    Left out are groups of which too little would be left, and cuts that save less than half of what was asked for, as
+    long as there are others.
     """
     found = []
     for group in groups(network.spec):

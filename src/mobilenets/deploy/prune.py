@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from ..arch.check import check_count, check_number
 from ..arch.cost import cost
 from ..arch.spec import Spec
 from ..atomic import write_json
-from ..compress.channels import groups
 from ..compress.criteria import check_criterion, sum_gradients_
 from ..compress.finetune import Finetuner, judge
 from ..compress.netadapt import Budget, Settings, Step, netadapt
@@ -46,6 +44,7 @@ from .calibrate import own_data, read_images
 from .latency.profile import MeasuredLatency, measured_latency
 from .load import Loaded, TorchSession, load, without_branches
 from .plan import check_installed, plan_files
+from .prune_pace import Pace
 from .prune_search import Search, same_arguments, search_at
 from .quantise_data import Keep, shuffled
 from .runtimes import FLOAT32, Runtime, runtime
@@ -54,8 +53,6 @@ from .score import known_columns, score, spread
 METHODS = ("netadapt", "one-shot", "uniform")
 SELECTION_IMAGES = 256  # by which proposals are judged
 SEARCH_SHARE = 0.4  # of the minutes
-SHORT_STEPS = 30  # of training a proposal, where nobody says how long all may take
-_STEPS_BOUNDS = (8, 200)
 _BATCH, _RATE = 32, 1e-3
 _TAYLOR_BATCHES = 8
 
@@ -181,7 +178,7 @@ def _search(
     begun: float,
 ) -> None:
     """Finds the network, keeps every step on disk. `begun`: when the command did, by `time.perf_counter`."""
-    began, before = time.perf_counter(), search.seconds
+    before = search.seconds
     parts = roles(dataset)
     columns = known_columns(dataset, loaded)
     assert columns is not None
@@ -210,7 +207,8 @@ def _search(
             cut = prune_at_once if arguments["method"] == "one-shot" else prune_uniformly
             network = cut(network, budget, limit, settings, prepare=prepare)
         else:
-            steps = _short_steps(arguments, network, finetuner, settings, judge_, began - begun)
+            share = None if arguments["minutes"] is None else SEARCH_SHARE * 60 * arguments["minutes"]
+            pace = Pace(finetuner, settings, limit, None if share is None else begun + share - before)
             whole = budget.measure(loaded.spec)
 
             def on_step(network: Network, step: Step) -> None:
@@ -227,7 +225,7 @@ def _search(
                 network,
                 budget,
                 limit,
-                lambda each: finetuner.train_(placed(each, device), steps),
+                lambda each: pace.train_(placed(each, device)),
                 judge_,
                 settings,
                 prepare=prepare,
@@ -235,6 +233,7 @@ def _search(
                 first=loaded.spec,
                 done=len(search.steps),
                 prices={row[0]: row[2] for step in search.steps for row in step["proposals"]},
+                pace=pace,
             )
     finally:
         finetuner.close()
@@ -253,37 +252,6 @@ def _beginning(search: Search, loaded: Loaded, dataset: Dataset, normalise: Norm
         batches = (normalise(torch.from_numpy(images[start : start + 32])) for start in range(0, len(images), 32))
         network = with_batch_norm(network, batches)
     return placed(network, torch.device("cpu"))
-
-
-def _short_steps(
-    arguments: dict[str, Any],
-    network: Network,
-    finetuner: Finetuner,
-    settings: Settings,
-    score_: Callable[[Network], object],
-    spent: float,
-) -> int:
-    """Training steps of a proposal, so that the search takes its share of the minutes; `spent` seconds are over."""
-    if arguments["minutes"] is None:
-        return SHORT_STEPS
-    probe = copy.deepcopy(network)
-    finetuner.train_(probe, 2)
-    step = _seconds(lambda: finetuner.train_(probe, 4)) / 4
-    look = _seconds(lambda: score_(probe))
-    rounds, left = 0, 1.0
-    while left > arguments["keep"]:
-        left -= settings.step * settings.decay**rounds
-        rounds += 1
-    looks = len(groups(network.spec)) + rounds * (settings.scored + settings.trained + 1)
-    seconds = SEARCH_SHARE * 60 * arguments["minutes"] - spent - looks * look
-    steps = int(seconds / (rounds * settings.trained * step))
-    return min(max(steps, _STEPS_BOUNDS[0]), _STEPS_BOUNDS[1])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def _train(

@@ -21,7 +21,7 @@ from .model import LatencyModel, fit
 from .stopwatch import Stopwatch
 from .variants import Variants
 
-QUICK, SLOW = 60, 12  # networks that are measured, where a file is made in a blink and where it is exported
+QUICK, SLOW = 40, 12  # networks that are measured, where a file is made in a blink and where it is exported
 DOUBTFUL = 0.05  # a measurement that is further from the model is repeated twice
 FRACTIONS = (1.0, 0.75, 0.5, 0.25)
 
