@@ -152,4 +152,7 @@ def test_other_classes_are_one_line(run: Path, tmp_path: Path) -> None:
 def test_the_run_keeps_what_was_done(answer: dict[str, Any]) -> None:
     kept = json.loads((Path(answer["run"]) / PRUNING).read_text())
     assert kept["arguments"]["keep"] == 0.8
+    page = (Path(answer["run"]) / "report.html").read_text()
+    assert "Step by step" in page
+    assert answer["steps"][0]["group"] in page
     assert kept["steps"] == json.loads(json.dumps(answer["steps"]))

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ..training.loading import make_loader
 from ..training.loop import Normaliser
 from ..training.precision import choose_precision
 from ..training.recipe import Recipe
+from ..training.report import write_report
 from ..training.run import PRUNING, is_run, open_run, read_json
 from ..training.start import make_start
 from ..training.teacher import teacher_of_network
@@ -50,6 +52,7 @@ from .quantise_data import Keep, shuffled
 from .runtimes import FLOAT32, Runtime, runtime
 from .score import known_columns, score, spread
 
+SUFFIX = "_pruned"  # of the network's name
 METHODS = ("netadapt", "one-shot", "uniform")
 SELECTION_IMAGES = 256  # by which proposals are judged
 SEARCH_SHARE = 0.4  # of the minutes
@@ -122,6 +125,7 @@ def prune(
         trained = _train(search, loaded, dataset, folder, left, arguments, restart=restart)
         result = _result(folder, loaded, dataset, search, budget, limit, trained, arguments)
     write_json(folder / PRUNING, result | {"arguments": arguments})
+    write_report(folder)
     search.remove()
     return result
 
@@ -238,6 +242,7 @@ def _search(
     finally:
         finetuner.close()
     search.seconds, search.finished = before + time.perf_counter() - begun, True
+    network.spec = replace(network.spec, name=f"{loaded.spec.name.removesuffix(SUFFIX)}{SUFFIX}")
     search.save(network, loaded)
 
 

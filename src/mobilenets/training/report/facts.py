@@ -11,7 +11,7 @@ from typing import Any
 from ...arch.cost import Cost, cost
 from ...arch.spec import Spec
 from ...errors import UserError
-from ..run import EVALUATION, METRICS, QUANTISATION, open_run, read_json, selection_key
+from ..run import EVALUATION, METRICS, PRUNING, QUANTISATION, open_run, read_json, selection_key
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Facts:
     evaluation: dict[str, Any] | None
     cost: Cost
     quantisation: dict[str, Any] | None = None  # of a quantised Run: what was done and measured
+    pruning: dict[str, Any] | None = None  # of a pruned Run: the same
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -86,6 +87,7 @@ def read_facts(run: Path) -> Facts:
         evaluation=evaluation,
         cost=cost(opened.spec),
         quantisation=read_json(run / QUANTISATION) if (run / QUANTISATION).exists() else None,
+        pruning=read_json(run / PRUNING) if (run / PRUNING).exists() else None,
     )
 
 

@@ -19,10 +19,12 @@ from .html import Child, Markup, join, tag
 from .int8 import int8
 from .mistakes import mistakes
 from .origin import data, reproduce, settings, start, teacher
+from .pruned import pruned
 from .verdict import data_name, heading, verdict
 
 PARTS = (
     ("int8", "int8", int8),
+    ("pruned", "Pruning", pruned),
     ("curves", "Curves", curves),
     ("confusion", "Confusion", confusion),
     ("classes", "By class", per_class),
