@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from mobilenets.api import train
 from mobilenets.compress.files import TABLE
 from mobilenets.data.dataset import open_dataset
 from mobilenets.data.roles import roles
@@ -283,3 +284,44 @@ def test_qat_needs_images_that_only_train(run: Path, colours: Path, tmp_path: Pa
         pytest.skip("enough images to hold some out")
     with pytest.raises(UserError, match="qat needs some that only train"):
         quantize(run, tmp_path / "int8", tmp_path / "few", qat=True)
+
+
+# Another activation -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def swishing(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Run with hard-swish in it."""
+    folder = tmp_path_factory.mktemp("swishing") / "run"
+    train(
+        colours,
+        model="mobilenet_v3_small",
+        width=0.35,
+        resolution=32,
+        epochs=6,
+        batch_size=8,
+        lr=0.004,
+        out=folder,
+        threads=1,
+    )
+    return folder
+
+
+@pytest.mark.slow
+def test_swapped_activations(swishing: Path, tmp_path: Path) -> None:
+    found = quantize(swishing, tmp_path / "int8", swap="relu6", max_drop=1.0)
+    made = load(tmp_path / "int8")
+    assert {block.act for block in made.spec.blocks} == {"relu", "relu6"}
+    assert made.spec.head.act == "relu6"
+    assert found["swap"] == "relu6"
+    assert found["top1_float"] == evaluate(swishing, found["data"])["top1"]  # of the network as it was
+    assert evaluate(tmp_path / "int8", found["data"])["top1"] == found["top1_int8"]
+    assert any(row["layer"] == "head.hidden" for row in found["layers"])
+    assert export(tmp_path / "int8", tmp_path / "bundle", ["onnx"])["files"][0]["precision"] == "int8"
+
+
+def test_what_cannot_be_swapped_is_one_line(run: Path, swishing: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mobilenet_v1_shallow_025 has no hard_swish to replace"):
+        quantize(run, tmp_path / "int8", swap="relu6")
+    with pytest.raises(UserError, match="unknown swap 'gelu'; allowed: relu6, relu"):
+        quantize(swishing, tmp_path / "int8", swap="gelu")

@@ -66,6 +66,20 @@ def with_activation(spec: Spec, act: Activation) -> Spec:
     return replace(spec, blocks=blocks, head=head)
 
 
+def with_activation_swapped(spec: Spec, old: Activation, new: Activation) -> Spec:
+    """`spec` with `new` wherever `old` stands, the hidden layer included.
+
+    >>> from mobilenets.arch.v3 import mobilenet_v3_small
+    >>> sorted({block.act for block in with_activation_swapped(mobilenet_v3_small(), "hard_swish", "relu6").blocks})
+    ['relu', 'relu6']
+    """
+    for act in (old, new):
+        check_choice("activation", act, ACTIVATIONS)
+    blocks = tuple(replace(block, act=new) if block.act == old else block for block in spec.blocks)
+    head = replace(spec.head, act=new) if spec.head.act == old else spec.head
+    return replace(spec, blocks=blocks, head=head)
+
+
 def with_padding(spec: Spec, padding: Padding) -> Spec:
     """`spec` with symmetric padding or TensorFlow's `same`."""
     check_choice("padding", padding, get_args(Padding))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import output
 from .output import Answer
@@ -25,6 +25,7 @@ def quantize(
     keep_float: str | None = None,
     qat: bool = False,
     qat_epochs: int | None = None,
+    swap: Literal["relu6", "relu"] | None = None,
 ) -> Answer:
     """Writes the int8 form of a network as a Run, explained by layer, repaired. Status 1 where too much is lost.
 
@@ -44,6 +45,7 @@ def quantize(
         keep_float: layers that stay in float, separated by commas, as the answer's table names them
         qat: after the repairs, train the network as it rounds, taught by its float self, and keep it where it is better
         qat_epochs: passes over the training images; left out, as many as 10,000 images make, 3 to 30
+        swap: first put this in place of hard-swish, and train that over 10,000 images, taught by the network as it was
     """
     from ..deploy.quantize import quantize as quantize_network
 
@@ -60,6 +62,7 @@ def quantize(
         keep_float=[name.strip() for name in (keep_float or "").split(",") if name.strip()],
         qat=qat,
         qat_epochs=qat_epochs,
+        swap=swap,
     )
     return Answer(result, lambda: _show(result), ok=result["ok"])
 

@@ -39,8 +39,8 @@ class Finetuner:
         self.lr, self.bfloat16 = lr, bfloat16
         self._batches: Iterator[Batch] = self._endless()
 
-    def train_(self, network: Network, steps: int) -> None:
-        """So many steps of AdamW, its rate falling to nothing."""
+    def train_(self, network: Network, steps: int, on_step: Callable[[int], None] = lambda done: None) -> None:
+        """So many steps of AdamW, its rate falling to nothing; `on_step` is told how many are done."""
         network.train()
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.lr, weight_decay=0.01, foreach=True)
         for step in range(steps):
@@ -51,6 +51,7 @@ class Finetuner:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0, foreach=True)
             optimiser.step()
+            on_step(step + 1)
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """The mean loss of a batch."""

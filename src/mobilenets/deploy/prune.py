@@ -56,7 +56,7 @@ SUFFIX = "_pruned"  # of the network's name
 METHODS = ("netadapt", "one-shot", "uniform")
 SELECTION_IMAGES = 256  # by which proposals are judged
 SEARCH_SHARE = 0.4  # of the minutes
-_BATCH, _RATE = 32, 1e-3
+_BATCH, _RATE = 32, 2e-4  # of the short trainings: Adam's first steps are as large as its rate for every weight
 _TAYLOR_BATCHES = 8
 
 

@@ -10,7 +10,7 @@ from ..compress.netadapt import Settings
 from ..nn.network import Network
 
 STEPS = 30  # of training a proposal, where nobody says how long all may take
-_LEAST, _MOST = 5, 200
+_LEAST, _MOST = 8, 200
 _PART = 0.5  # of a step's time that goes to training, the rest to looking at proposals
 
 

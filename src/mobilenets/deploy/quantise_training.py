@@ -36,6 +36,11 @@ def training_images(dataset: Dataset, loaded: Loaded, seed: int = 0) -> Loader:
     return make_loader(loaded.spec, dataset, parts, recipe, seed, fingerprint(dataset))
 
 
+def passes_over(loader: Loader) -> int:
+    """As many passes as IMAGES make, 3 to 30."""
+    return min(max(round(IMAGES / len(loader.images)), 3), 30)
+
+
 def train_(
     shipped: Shipped,
     loader: Loader,
@@ -48,7 +53,8 @@ def train_(
     """Trains the quantised network in place; `shipped` is its float network. What it came to is said."""
     from ..compress.aware_training import Awareness, train_aware_
 
-    passes = epochs or min(max(round(IMAGES / len(loader.images)), 3), 30)
-    course = train_aware_(simulation, shipped, loader, images, score, Awareness(epochs=passes), until)
+    course = train_aware_(
+        simulation, shipped, loader, images, score, Awareness(epochs=epochs or passes_over(loader)), until
+    )
     first, best = -course.scores[0], -max(course.scores)
     say(f"trained {course.steps} steps in {course.seconds:.0f} s: divergence from float {first:.4f} -> {best:.4f} nats")

@@ -51,13 +51,13 @@ def write_quantised(
 
     with new_folder(folder) as made:
         if loaded.kind == "run":
-            for name in (SPEC, LABELS, RECIPE, METRICS):
+            for name in (LABELS, RECIPE, METRICS):
                 if (source := Path(loaded.reference) / name).is_file():
                     shutil.copyfile(source, made / name)
         else:
-            write_json(made / SPEC, loaded.spec.to_json())
             write_json(made / LABELS, loaded.labels)
             write_json(made / RECIPE, {"task": "classify", "imported": loaded.source})
+        write_json(made / SPEC, loaded.spec.to_json())
         save_tensors(made / BEST, loaded.network.state_dict(), {"network": loaded.spec.name})
         save_table(made / TABLE, table_of(simulation))
         write_json(made / QUANTISATION, quantisation | {"version": __version__})

@@ -26,7 +26,8 @@ from .calibrate import LEAST, own_data, read_images
 from .load import Loaded, TorchSession, load
 from .plan import check_installed, plan_files
 from .quantise_data import Keep, Parts, divide
-from .quantise_training import train_, training_images
+from .quantise_swap import check_swap, swapped
+from .quantise_training import passes_over, train_, training_images
 from .quantised_run import add_latency, check_out, write_quantised
 from .runtimes import FLOAT32, INT8, Runtime, Session, runtime
 from .score import Scored, known_columns, score
@@ -54,6 +55,7 @@ def quantize(
     keep_float: Sequence[str] = (),
     qat: bool = False,
     qat_epochs: int | None = None,
+    swap: str | None = None,
 ) -> dict[str, Any]:
     """Writes the int8 form of a Run, or of published weights, as a Run. Returns what `quantize --json` prints.
 
@@ -65,8 +67,9 @@ def quantize(
     was reached on the selection images. `target` is a runtime, whose float32 and int8 files are measured. `minutes`: no
     repair is begun after that many. `keep_float` names layers that stay in float whatever it brings. `qat`: the network
     is then trained as it rounds, taught by the float one, for `qat_epochs` passes over the training images (None: as
-    many as 10,000 images make, 3 to 30), and the training ends with the minutes. Raises UserError, one line, for what
-    cannot be.
+    many as 10,000 images make, 3 to 30), and the training ends with the minutes. `swap` (relu6 or relu) first takes the
+    place of hard-swish, and the network is trained over as many images, taught by what it was; every drop is one from
+    that. Raises UserError, one line, for what cannot be.
     """
     plan = _check(max_drop, minutes, calibration, calibration_images, target)
     if qat_epochs is not None:
@@ -88,13 +91,19 @@ def quantize(
         raise UserError(f"labels {labels} goes with --data")
     folder = Path(out)
     check_out(folder, loaded)
-    shipped = Shipped(loaded.network)
-    _check_layers(shipped, keep_float)
+    if swap is not None:
+        check_swap(loaded, swap)
+    _check_layers(Shipped(loaded.network), keep_float)
     dataset = own_data(loaded) if data is None else open_dataset(data, labels=labels, strict=False)
     columns = known_columns(dataset, loaded)
     parts = divide(dataset, calibration_images)
 
-    loader = training_images(dataset, loaded) if qat else None
+    original, loader = loaded, training_images(dataset, loaded) if qat or swap is not None else None
+    if swap is not None and loader is not None:
+        if columns is None:
+            raise UserError(f"swap {swap}: {dataset.root} has other classes than {loaded.reference}")
+        loaded = swapped(loaded, swap, loader, passes_over(loader))  # type: ignore[arg-type]
+    shipped = Shipped(loaded.network)
     images = read_images(dataset, parts.calibration, loaded)
     chosen = _read(loaded, dataset, parts, columns)
     say(f"at most {len(images)} images calibrate, {parts.decides}")
@@ -106,20 +115,25 @@ def quantize(
         bounds=Bounds(drop=max_drop),
         seconds=None if minutes is None else 60 * minutes,
         first=Repair(calibration=calibration, in_float=tuple(sorted(set(keep_float)))),
-        train=None if loader is None else partial(train_, shipped, loader, images, qat_epochs),
+        train=None if loader is None or not qat else partial(train_, shipped, loader, images, qat_epochs),
     ).advise()
     decision = None if columns is None else fit_decision(advice.chosen.logits(chosen.logits[0]), chosen.labels)
-    facts, evaluated = _report(loaded, dataset, parts, columns, advice.chosen, decision)
+    facts, evaluated = _report(original, dataset, parts, columns, advice.chosen, decision)
+    selection = _selection(advice, len(chosen.labels))
+    if swap is not None:
+        before = TorchSession(original.network).run(chosen.logits[0]).argmax(1)
+        selection["top1_float"] = float((before == chosen.labels).mean())
     result = {
         "run": str(folder),
         "network": loaded.reference,
-        "ok": advice.ok,
+        "ok": advice.ok and _lost(selection) <= max_drop + 1e-9,
         "max_drop": max_drop,
         "data": address_of(dataset.root),
         "calibration_images": advice.calibration_images,
-        "selection": _selection(advice, len(chosen.labels)),
+        "selection": selection,
         "split": parts.report_name,
         **facts,
+        "swap": swap,
         "int8_macs": advice.best.int8_macs,
         "repair": asdict(advice.best.repair) | {"words": advice.best.repair.describe()},
         "tried": [_row(tried) for tried in advice.tried],
@@ -137,6 +151,7 @@ def quantize(
         "keep_float": ",".join(keep_float) or None,
         "qat": qat,
         "qat_epochs": qat_epochs,
+        "swap": swap,
     }
     known = {"form": dataset.form, "images": {"reported": facts["images"]}}
     write_quantised(folder, loaded, advice.chosen, result | {"arguments": asked, "known": known}, decision, evaluated)
@@ -231,6 +246,12 @@ def _selection(advice: Advice, images: int) -> dict[str, Any]:
         "agreement": advice.best.agreement,
         "sqnr_db": advice.best.sqnr_db,
     }
+
+
+def _lost(selection: dict[str, Any]) -> float:
+    """Top-1 lost on the selection images; 0 without labels."""
+    exact, int8 = selection["top1_float"], selection["top1_int8"]
+    return 0.0 if exact is None or int8 is None else exact - int8
 
 
 def _row(tried: Tried) -> dict[str, Any]:

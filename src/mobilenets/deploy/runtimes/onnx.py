@@ -223,5 +223,5 @@ ONNX = Runtime(
     examples=examples,
     stored=stored,
     ran=ran,
-    slow_int8="its weights are uint8, so that no CPU saturates, and x86 has no fast kernel for those; try openvino",
+    slow_int8="hard-swish and small layers take it several passes; openvino or litert may be faster",
 )
