@@ -60,7 +60,7 @@ def test_ends_within_the_budget_whatever_the_model_errs_by(bias: float) -> None:
         on_step=lambda _, step: steps.append(step),
     )
     assert budget.measure(found.spec) <= limit
-    assert budget.measure(found.spec) > 0.8 * limit  # not much further than asked
+    assert budget.measure(found.spec) > 0.7 * limit  # not much further than asked
     assert [step.measured for step in steps] == sorted((step.measured for step in steps), reverse=True)
     assert steps[-1].measured == budget.measure(found.spec)
     assert all(step.predicted == pytest.approx(step.measured) for step in steps)  # the model's error was taken out
@@ -90,24 +90,24 @@ def test_channel_counts_are_multiples() -> None:
             assert group.channels == before[group.name] or group.channels % 16 == 0
 
 
-def test_only_the_most_promising_are_trained() -> None:
+def test_the_cheapest_go_together_and_are_trained_once() -> None:
     trained: list[Spec] = []
     steps: list[Step] = []
-    whole = network()
+    whole = network(blocks=17)
     netadapt(
         whole,
         Macs(),
-        0.85 * Macs().measure(whole.spec),
+        0.7 * Macs().measure(whole.spec),
         lambda each: trained.append(each.spec),
         lambda each: (wanting(each.spec), 0.5),
-        Settings(trained=2),
         on_step=lambda _, step: steps.append(step),
     )
-    assert len(trained) == 2 * len(steps)
+    assert len(trained) == len(steps)
+    assert max(len(step.cuts) for step in steps) > 1
     for step in steps:
-        with_loss = [row for row in step.proposals if row[3] is not None]
-        assert len(with_loss) == 2
-        assert step.group in {row[0] for row in with_loss}
+        prices = {row[0]: row[2] for row in step.proposals}
+        taken = [prices[name] for name, _ in step.cuts]
+        assert sum(price < max(taken) for price in prices.values()) <= len(taken) + 2  # but for a block's own expansion
 
 
 def test_what_was_dear_is_not_scored_again_and_again() -> None:
@@ -119,7 +119,7 @@ def test_what_was_dear_is_not_scored_again_and_again() -> None:
         0.6 * Macs().measure(whole.spec),
         untrained,
         lambda each: (wanting(each.spec), 0.5),
-        Settings(scored=2, trained=1, step=0.05),
+        Settings(scored=2, step=0.05),
         on_step=lambda _, step: steps.append(step),
     )
     assert len(steps[0].proposals) > 4  # at first all are looked at

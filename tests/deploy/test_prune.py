@@ -85,7 +85,7 @@ def test_a_search_that_was_stopped_goes_on(
     found = prune(run, tmp_path / "run", **settings)
     assert "going on after step 1 of the search" in " ".join(capsys.readouterr().err.split())
     assert found["macs"]["after"] <= 0.6 * found["macs"]["before"]
-    assert found["steps"][0]["group"] == answer["steps"][0]["group"]
+    assert found["steps"][0]["cuts"] == answer["steps"][0]["cuts"]
 
 
 @pytest.mark.parametrize("method", ["one-shot", "uniform"])
@@ -154,5 +154,5 @@ def test_the_run_keeps_what_was_done(answer: dict[str, Any]) -> None:
     assert kept["arguments"]["keep"] == 0.8
     page = (Path(answer["run"]) / "report.html").read_text()
     assert "Step by step" in page
-    assert answer["steps"][0]["group"] in page
+    assert answer["steps"][0]["cuts"][0][0] in page
     assert kept["steps"] == json.loads(json.dumps(answer["steps"]))

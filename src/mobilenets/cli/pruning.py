@@ -74,9 +74,9 @@ def prune(
 def _show(result: dict[str, Any]) -> None:
     if result["steps"]:
         output.table(
-            ["step", "cut", ">channels", ">left", ">top-1"],
+            ["step", "cut", ">left", ">top-1"],
             [
-                [str(number), row["group"], _channels(row), _left(row, result), output.percent(row["top1"])]
+                [str(number), _cuts(row), _left(row, result), output.percent(row["top1"])]
                 for number, row in enumerate(result["steps"], 1)
             ],
             title="top-1 after the short training, on selection images",
@@ -101,8 +101,8 @@ def _show(result: dict[str, Any]) -> None:
     output.line(f"{'run':16} {result['run']}")
 
 
-def _channels(row: dict[str, Any]) -> str:
-    return str(row["channels"]) if row["channels"] else "block gone"
+def _cuts(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {channels or 'gone'}" for name, channels in row["cuts"])
 
 
 def _left(row: dict[str, Any], result: dict[str, Any]) -> str:

@@ -212,16 +212,16 @@ def _search(
             network = cut(network, budget, limit, settings, prepare=prepare)
         else:
             share = None if arguments["minutes"] is None else SEARCH_SHARE * 60 * arguments["minutes"]
-            pace = Pace(finetuner, settings, limit, None if share is None else begun + share - before)
+            pace = Pace(finetuner, limit, None if share is None else begun + share - before)
             whole = budget.measure(loaded.spec)
 
             def on_step(network: Network, step: Step) -> None:
                 search.add(step)
                 search.seconds = before + time.perf_counter() - begun
                 search.save(network, loaded)
-                gone = "gone" if step.channels == 0 else f"{step.channels} channels"
+                words = ", ".join(f"{name} {channels or 'gone'}" for name, channels in step.cuts)
                 say(
-                    f"step {len(search.steps)}: {step.group} {gone}, {step.measured / whole:.0%} of the original, "
+                    f"step {len(search.steps)}: {words}: {step.measured / whole:.0%} of the original, "
                     f"selection top-1 {step.top1:.1%}"
                 )
 

@@ -1,4 +1,4 @@
-"""How fast a search goes: so that it ends within its time, with as much training of proposals as fits."""
+"""How fast a search goes: so that it ends within its time, with as much training as fits."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import math
 import time
 
 from ..compress.finetune import Finetuner
-from ..compress.netadapt import Settings
 from ..nn.network import Network
 
-STEPS = 30  # of training a proposal, where nobody says how long all may take
-_LEAST, _MOST = 8, 200
+STEPS = 60  # of training after a step, where nobody says how long all may take
+_LEAST, _MOST = 8, 500
 _PART = 0.5  # of a step's time that goes to training, the rest to looking at proposals
 
 
 class Pace:
-    """What each step of a search is to save, and how long its proposals are trained; `until` by `time.perf_counter`.
+    """What each step of a search is to save, and how long it is trained; `until` by `time.perf_counter`.
 
-    Without a time it is what the settings say and STEPS. With one, what is left to save is divided by the steps that
+    Without a time it is what the settings say, and STEPS. With one, what is left to save is divided by the steps that
     are left to take: as many as the last one would fit into the time that is left.
     """
 
-    def __init__(self, finetuner: Finetuner, settings: Settings, limit: float, until: float | None) -> None:
-        self.finetuner, self.settings, self.limit, self.until = finetuner, settings, limit, until
+    def __init__(self, finetuner: Finetuner, limit: float, until: float | None) -> None:
+        self.finetuner, self.limit, self.until = finetuner, limit, until
         self.steps = STEPS if until is None else _LEAST
         self.second_per_step: float | None = None
         self.began: float | None = None
@@ -39,13 +38,13 @@ class Pace:
             wanted = max(saving, (now - self.limit) / max(math.floor(left / took), 1))
         rounds = max(math.ceil((now - self.limit) / wanted), 1)
         if self.second_per_step is not None:
-            steps = _PART * left / rounds / self.settings.trained / self.second_per_step
+            steps = _PART * left / rounds / self.second_per_step
             self.steps = min(max(int(steps), _LEAST), _MOST)
         self.began = clock
         return wanted
 
     def train_(self, network: Network) -> None:
-        """Trains a proposal in place."""
+        """Trains a network in place."""
         began = time.perf_counter()
         self.finetuner.train_(network, self.steps)
         self.second_per_step = (time.perf_counter() - began) / self.steps

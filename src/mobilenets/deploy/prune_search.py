@@ -32,7 +32,8 @@ class Search:
 
     def add(self, step: Step) -> None:
         """Notes a step."""
-        self.steps.append(asdict(step) | {"proposals": [list(row) for row in step.proposals]})
+        rows = {name: [list(row) for row in getattr(step, name)] for name in ("cuts", "proposals")}
+        self.steps.append(asdict(step) | rows)
 
     def save(self, network: Network, loaded: Loaded) -> None:
         """Writes network and state, all or nothing."""

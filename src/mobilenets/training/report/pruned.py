@@ -20,7 +20,7 @@ def pruned(facts: Facts) -> Markup:
         cards.append(tag("div.card", tag("h3", "Step by step"), _steps(found)))
     what = "the selection images after a short training; the training at the end is in the curves"
     note = (
-        "A step cuts one group of channels, or a block; blocks are numbered as they are at that step. "
+        "A step cuts some groups of channels, or blocks; they are numbered as they are at that step. "
         f"Top-1 of a step: {what}."
     )
     return section("pruned", "Pruning", tag("p.lead", _lead(found)), cards, tag("p.quiet", note))
@@ -59,11 +59,14 @@ def _steps(found: dict[str, Any]) -> Markup:
     whole = found["latency"]["before_ms"] if found["latency"] else found["macs"]["before"] / 1e6
     body = [
         (
-            tag("code", row["group"]),
-            str(row["channels"]) if row["channels"] else "gone",
+            [_cut(name, channels) for name, channels in row["cuts"]],
             bar(percent(row["measured"] / whole), row["measured"] / whole, "second"),
             percent(row["top1"]),
         )
         for row in found["steps"]
     ]
-    return table(("Group", "Channels left", "Left of the whole", "Top-1"), body, style="names")
+    return table(("Groups and their channels", "Left of the whole", "Top-1"), body, style="names")
+
+
+def _cut(name: str, channels: int) -> Markup:
+    return tag("div", tag("code", name), f" {channels}" if channels else " gone")
