@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..arch.check import check_count, check_number
 from ..arch.cost import cost
 from ..arch.spec import Spec
 from ..atomic import write_json
+from ..compress.channels import groups
 from ..compress.criteria import check_criterion, sum_gradients_
 from ..compress.finetune import Finetuner, judge
 from ..compress.netadapt import Budget, Settings, Step, netadapt
@@ -56,6 +57,7 @@ SUFFIX = "_pruned"  # of the network's name
 METHODS = ("netadapt", "one-shot", "uniform")
 SELECTION_IMAGES = 256  # by which proposals are judged
 SEARCH_SHARE = 0.4  # of the minutes
+FIRST_LOOK = 0.15  # of that: scoring all proposals once
 _BATCH, _RATE = 32, 2e-4  # of the short trainings: Adam's first steps are as large as its rate for every weight
 _TAYLOR_BATCHES = 8
 
@@ -212,6 +214,9 @@ def _search(
             network = cut(network, budget, limit, settings, prepare=prepare)
         else:
             share = None if arguments["minutes"] is None else SEARCH_SHARE * 60 * arguments["minutes"]
+            if share is not None:
+                few = _few_enough(judge_, network, len(judged.labels), FIRST_LOOK * share)
+                judged = replace(judged, logits=(judged.logits[0][:few],), labels=judged.labels[:few])
             pace = Pace(finetuner, limit, None if share is None else begun + share - before)
             whole = budget.measure(loaded.spec)
 
@@ -244,6 +249,14 @@ def _search(
     search.seconds, search.finished = before + time.perf_counter() - begun, True
     network.spec = replace(network.spec, name=f"{loaded.spec.name.removesuffix(SUFFIX)}{SUFFIX}")
     search.save(network, loaded)
+
+
+def _few_enough(judge_: Callable[[Network], object], network: Network, images: int, seconds: float) -> int:
+    """Of so many selection images, how many one look at each proposal may take within that time; at least 64."""
+    began = time.perf_counter()
+    judge_(network)
+    look = (time.perf_counter() - began) * len(groups(network.spec))
+    return min(images, max(64, int(images * seconds / look)))
 
 
 def _beginning(search: Search, loaded: Loaded, dataset: Dataset, normalise: Normaliser) -> Network:
