@@ -130,7 +130,7 @@ def test_gates_keep_the_scale_that_runtimes_know() -> None:
     assert all(torch.equal(simulation.points[name].scale, before[name]) for name in gates)
 
 
-@pytest.mark.parametrize("frozen_after", [0.0, 0.5])
+@pytest.mark.parametrize("frozen_after", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_training_brings_the_answers_nearer_to_the_float_networks(frozen_after: float) -> None:
     module = shipped("mobilenet_v3_small", width=0.35)
     simulation = calibrated(module, CALIBRATION)

@@ -91,6 +91,7 @@ def test_every_group_cut_equals_the_masked_network(name: str, settings: dict[str
             assert cut.spec == with_channels(network.spec, group, len(kept))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), NETWORKS)
 def test_many_groups_one_after_the_other(name: str, settings: dict[str, Any]) -> None:
     """All groups at half, in float64, equal to one network with all masks; its Spec goes through JSON and loads."""

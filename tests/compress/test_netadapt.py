@@ -164,7 +164,7 @@ def test_uniformly_every_group_keeps_the_same_share() -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"])
-@pytest.mark.parametrize("criterion", ["l1", "l2", "batch_norm"])
+@pytest.mark.parametrize("criterion", ["l1", pytest.param("batch_norm", marks=pytest.mark.slow)])
 def test_at_once(name: str, criterion: str) -> None:
     torch.manual_seed(0)
     settings = {} if name.startswith("mobilenet_v4") else {"width": 0.5}

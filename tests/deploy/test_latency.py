@@ -61,8 +61,16 @@ def test_the_design_is_of_networks_that_pruning_makes() -> None:
             assert group.channels <= widest[group.name]
 
 
-@pytest.mark.parametrize("name", ["onnx", "openvino"])
-@pytest.mark.parametrize("model", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v1"])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("onnx", "mobilenet_v3_small"),
+        pytest.param("onnx", "mobilenet_v2", marks=pytest.mark.slow),
+        pytest.param("onnx", "mobilenet_v1", marks=pytest.mark.slow),
+        pytest.param("openvino", "mobilenet_v3_small", marks=pytest.mark.slow),
+        pytest.param("openvino", "mobilenet_v2", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_with_smaller_tensors_is_the_smaller_network(name: str, model: str, tmp_path: Path) -> None:
     """It computes, to float32, what an export of the network with those tensors does."""
     whole = network(model)

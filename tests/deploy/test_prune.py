@@ -88,8 +88,7 @@ def test_a_search_that_was_stopped_goes_on(
     assert found["steps"][0]["cuts"] == answer["steps"][0]["cuts"]
 
 
-@pytest.mark.parametrize("method", ["one-shot", "uniform"])
-@pytest.mark.parametrize("criterion", ["taylor", "batch_norm"])
+@pytest.mark.parametrize(("method", "criterion"), [("one-shot", "taylor"), ("uniform", "batch_norm")])
 def test_the_other_methods(run: Path, tmp_path: Path, method: str, criterion: str) -> None:
     found = prune(run, tmp_path / "run", method=method, criterion=criterion, **QUICK)
     assert found["macs"]["after"] <= 0.8 * found["macs"]["before"]
