@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .deploy.evaluate import evaluate
     from .deploy.export import export
     from .deploy.predict import predict
+    from .deploy.prune import prune
     from .deploy.quantize import quantize
     from .deploy.verify import verify
     from .weights.convert import convert
@@ -30,6 +31,7 @@ __all__ = [
     "export",
     "plot",
     "predict",
+    "prune",
     "quantize",
     "train",
     "verify",
@@ -43,6 +45,7 @@ _HOME = {
     "train": "api",
     "evaluate": "deploy.evaluate",
     "predict": "deploy.predict",
+    "prune": "deploy.prune",
     "quantize": "deploy.quantize",
     "export": "deploy.export",
     "verify": "deploy.verify",

@@ -101,6 +101,18 @@ def test_what_squeeze_and_excite_costs() -> None:
         assert f"| `{row['network']}` {times} {median:.2f} ({least:.2f}-{most:.2f}) |" in page
 
 
+def test_pruning() -> None:
+    latest = {row["seed"]: row["arms"] for row in rows("prune.jsonl")}
+    line = row_of_the_table("V2 cut to half of its measured latency")
+    page = (ROOT / "docs" / "pruning.md").read_text(encoding="utf-8")
+    for arm in ("base", "netadapt", "uniform", "width"):
+        scores = [f"{100 * latest[seed][arm]['top1']:.1f}" for seed in sorted(latest)]  # type: ignore[index, type-var]
+        assert f"{' / '.join(scores)} %" in page
+        assert arm == "width" or " / ".join(scores) in line
+    times = [f"{latest[seed]['netadapt']['latency']:.2f}" for seed in sorted(latest)]  # type: ignore[index, type-var]
+    assert f"{' / '.join(times)} | 45.6 / 40.4" in page
+
+
 def test_the_fastest_file() -> None:
     """Against PyTorch eager in the same run, and beside it what torch.onnx.export gives by its defaults."""
     latest = {row["network"]: row["arms"] for row in rows("runtimes.jsonl") if row["threads"] == 1}
