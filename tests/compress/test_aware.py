@@ -132,13 +132,15 @@ def test_gates_keep_the_scale_that_runtimes_know() -> None:
 
 @pytest.mark.parametrize("frozen_after", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_training_brings_the_answers_nearer_to_the_float_networks(frozen_after: float) -> None:
+    """On the very pictures that it learns, whose noise says nothing of others."""
     module = shipped("mobilenet_v3_small", width=0.35)
+    seen = np.concatenate([pictures(16, seed=10), pictures(16, seed=11)])
     simulation = calibrated(module, CALIBRATION)
-    exact = simulation.logits(OTHERS, [])
-    before = divergence(exact, simulation.logits(OTHERS))
+    exact = simulation.logits(seen, [])
+    before = divergence(exact, simulation.logits(seen))
 
     def likeness(at: Simulation) -> float:
-        return -divergence(exact, at.logits(OTHERS))
+        return -divergence(exact, at.logits(seen))
 
     course = train_aware_(
         simulation,
@@ -146,15 +148,14 @@ def test_training_brings_the_answers_nearer_to_the_float_networks(frozen_after: 
         Feeder(),  # type: ignore[arg-type]
         CALIBRATION,
         likeness,
-        Awareness(epochs=12, frozen_after=frozen_after, checks=4),
+        Awareness(epochs=20, frozen_after=frozen_after, checks=4),
     )
-    after = divergence(exact, simulation.logits(OTHERS))
-    assert course.steps == 24
+    after = divergence(exact, simulation.logits(seen))
+    assert course.steps == 40
     assert course.scores[0] == pytest.approx(-before)
     assert after == pytest.approx(-max(course.scores))
-    assert after <= before
-    assert course.helped == (frozen_after == 0)  # so few steps are too few for statistics that move
-    assert after < 0.9 * before or frozen_after > 0
+    assert after < 0.6 * before
+    assert course.helped
 
 
 def test_a_training_that_harms_leaves_what_there_was() -> None:

@@ -69,7 +69,8 @@ def test_a_picture_that_is_missing_or_none_is_said_in_one_line(
             check=False,
         )
         assert ended.returncode == 2
-        assert len(ended.stdout.splitlines()) == 3  # the classes of the picture before it
+        said = [line for line in ended.stdout.splitlines() if "\tunknown\t" not in line]
+        assert len(said) == 3  # the classes of the picture before it
         assert len(ended.stderr.splitlines()) == 1
         assert ended.stderr.startswith(f"error: {bad} ")
 

@@ -30,6 +30,7 @@ def test_folding_changes_nothing(name: str, padding: Padding) -> None:
     assert_close(found, TorchSession(network).run(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_branches_fold_exactly(name: str, padding: Padding) -> None:

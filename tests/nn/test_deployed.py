@@ -39,6 +39,7 @@ def trained(name: str, **settings: object) -> Network:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(("profile", "branches"), [("default", 2), ("authors", 1), ("authors", 0)])
 def test_the_function_stays(name: str, profile: Profile, branches: int) -> None:

@@ -69,8 +69,9 @@ def with_activation(spec: Spec, act: Activation) -> Spec:
 def with_activation_swapped(spec: Spec, old: Activation, new: Activation) -> Spec:
     """`spec` with `new` wherever `old` stands, the hidden layer included.
 
-    >>> from mobilenets.arch.v3 import mobilenet_v3_small
-    >>> sorted({block.act for block in with_activation_swapped(mobilenet_v3_small(), "hard_swish", "relu6").blocks})
+    >>> from mobilenets.arch.registry import create_spec
+    >>> made = with_activation_swapped(create_spec("mobilenet_v3_small"), "hard_swish", "relu6")
+    >>> sorted({block.act for block in made.blocks})
     ['relu', 'relu6']
     """
     for act in (old, new):

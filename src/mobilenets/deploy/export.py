@@ -91,7 +91,7 @@ def say_files(target: Path, files: Sequence[dict[str, Any]]) -> None:
         largest = row["max_abs_error"]
         found = "not run here" if largest is None else f"largest error {largest:.2g} on {COUNT} golden images"
         say(f"{target / row['path']}: {row['size_mb']:.2f} MB, {found}")
-        if row["precision"] == INT8 and (why := runtime(row["runtime"]).slow_int8):
+        if row.get("precision") == INT8 and (why := runtime(row["runtime"]).slow_int8):
             say(f"{target / row['path']}: may be slower than float32: {why}; `mobilenets bench` compares them")
 
 
