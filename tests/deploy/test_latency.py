@@ -14,7 +14,7 @@ from mobilenets.compress.channels import groups
 from mobilenets.deploy.latency import stopwatch
 from mobilenets.deploy.latency.features import KINDS, features
 from mobilenets.deploy.latency.model import fit
-from mobilenets.deploy.latency.profile import designed, measured_latency
+from mobilenets.deploy.latency.profile import QUICK, designed, measured_latency
 from mobilenets.deploy.latency.stopwatch import Stopwatch
 from mobilenets.deploy.latency.variants import Variants
 from mobilenets.deploy.runtimes import runtime
@@ -140,7 +140,7 @@ def test_a_machine_that_slows_down_slows_both(monkeypatch: pytest.MonkeyPatch) -
 def test_measured_latency_of_a_runtime() -> None:
     whole = network(size=96)
     with measured_latency(runtime("onnx"), whole, 1, 8) as latency:
-        assert len(latency.rows) == 61
+        assert len(latency.rows) == QUICK + 1
         assert latency.rows[0]["channels"]["blocks.2.expand"] == groups(whole.spec)[0].channels
         assert latency.predict(whole.spec) > 0
         assert latency.measure(whole.spec) == latency.stopwatch.base_ms
