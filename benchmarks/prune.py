@@ -70,7 +70,13 @@ def measure(seed: int, given: argparse.Namespace) -> dict[str, Any]:
     for method in ("netadapt", "uniform"):
         prune(runs["base"], runs[method], keep=KEEP, target=TARGET, method=method, minutes=given.minutes, seed=seed)
     width = widest(runs["base"], folder)
-    anew: dict[str, Any] = {"model": "mobilenet_v2", "width": width, "resolution": SIZE, "teacher": runs["base"]}
+    anew: dict[str, Any] = {
+        "model": "mobilenet_v2",
+        "width": width,
+        "resolution": SIZE,
+        "teacher": runs["base"],
+        "temperature": 1.0,
+    }
     train(data, out=runs["width"], **anew, **common | {"minutes": 2 * given.minutes})
     times = in_turns(runs)
     arms = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,13 @@ def test_a_folder_in_the_way_is_left_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "other" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="is not empty and not a run"):
         prune(run, tmp_path / "other", **QUICK)
+    with pytest.raises(UserError, match="holds the network; choose another --out"):
+        prune(run, run, restart=True, **QUICK)
+    shutil.copytree(run, tmp_path / "trained")
+    for restart in (False, True):  # another's training is never deleted
+        with pytest.raises(UserError, match="is a run that prune did not make"):
+            prune(run, tmp_path / "trained", restart=restart, **QUICK)
+    assert open_run(tmp_path / "trained").network().spec == open_run(run).spec
     assert (tmp_path / "other" / "mine.txt").read_text() == "mine"
 
 

@@ -45,7 +45,7 @@ def prune(
         method: netadapt: in steps, a little training after each; one-shot: by the criterion; uniform: all alike
         criterion: which channels go first: of small weights (l1, l2), gamma (batch_norm), effect on the loss (taylor)
         multiple: channel counts are multiples of it
-        minutes: for all of it, two fifths at most for the search
+        minutes: for all of it, about two fifths for the search
         epochs: passes over the images of the training at the end; with minutes, whichever ends first
         seed: of order and augmentation
         restart: begin anew: the search and the Run in the folder are deleted

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ..data.loader import Batch, Loader
 from ..nn.network import Network
+from ..nn.placement import placed
 from ..tasks.classify import soft_targets
 from ..tasks.losses import Loss, classification_loss
 from ..training.distill_losses import soft_loss
 from ..training.loop import Normaliser, compute_logits
 
 SMOOTHING = 0.1
+_CPU = torch.device("cpu")
 
 
 class Finetuner:
@@ -79,10 +81,16 @@ class Finetuner:
             epoch += 1
 
 
-def judge(network: Network, images: np.ndarray, labels: np.ndarray, normalise: Normaliser) -> tuple[float, float]:
-    """Loss in nats and top-1 (0...1) of uint8 images (n, R, R, 3); the network is left in evaluation mode."""
+def judge(
+    network: Network, images: np.ndarray, labels: np.ndarray, normalise: Normaliser, *, bfloat16: bool = False
+) -> tuple[float, float]:
+    """Loss in nats and top-1 (0...1) of uint8 images (n, R, R, 3); the network is left in evaluation mode.
+
+    `bfloat16`: computed as it trains, which is enough to tell networks apart.
+    """
     batches = ((images[start : start + 64], labels[start : start + 64]) for start in range(0, len(images), 64))
-    logits, truth = compute_logits(network, batches, normalise, torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        logits, truth = compute_logits(placed(network, _CPU), batches, normalise, _CPU)
     found = torch.from_numpy(logits).double().log_softmax(1)
     loss = -found[torch.arange(len(truth)), torch.from_numpy(truth)].mean()
     return float(loss), float((logits.argmax(1) == truth).mean())

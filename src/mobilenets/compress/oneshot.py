@@ -28,10 +28,7 @@ def prune_at_once(
     save. Raises UserError where the limit cannot be met.
     """
     prepare(network)
-    origin = network.spec
-    scores = {
-        group.name: importance(network, group, settings.criterion) for group in groups(origin) if group.kind != "block"
-    }
+    origin, scores = network.spec, _scores(network, settings)
     widest = {group.name: group.channels for group in groups(origin)}
     spec, aim = origin, limit
     while True:
@@ -75,10 +72,7 @@ def prune_uniformly(
     limit cannot be met.
     """
     prepare(network)
-    origin = network.spec
-    scores = {
-        group.name: importance(network, group, settings.criterion) for group in groups(origin) if group.kind != "block"
-    }
+    origin, scores = network.spec, _scores(network, settings)
     tried: set[Spec] = set()
     for percent in range(99, 0, -1):
         spec = origin
@@ -96,6 +90,12 @@ def prune_uniformly(
     raise UserError(
         f"{origin.name}: no width multiplier meets {limit:.3g}; its narrowest takes {budget.measure(spec):.3g}"
     )
+
+
+def _scores(network: Network, settings: Settings) -> dict[str, Tensor]:
+    """The importance of every channel, by group."""
+    channels = (group for group in groups(network.spec) if group.kind != "block")
+    return {group.name: importance(network, group, settings.criterion) for group in channels}
 
 
 def _cut(network: Network, spec: Spec, scores: dict[str, Tensor]) -> Network:

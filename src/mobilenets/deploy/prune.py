@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +15,32 @@ from ..arch.check import check_count, check_number
 from ..arch.cost import cost
 from ..arch.spec import Spec
 from ..atomic import write_json
-from ..compress.channels import groups
-from ..compress.criteria import check_criterion, sum_gradients_
-from ..compress.finetune import Finetuner, judge
-from ..compress.netadapt import Budget, Settings, Step, netadapt
-from ..compress.oneshot import prune_at_once, prune_uniformly
+from ..compress.criteria import check_criterion
+from ..compress.netadapt import Budget
 from ..console import say
-from ..data.augment import Augmentation
 from ..data.dataset import Dataset, open_dataset
-from ..data.fingerprint import fingerprint
 from ..data.roles import roles
 from ..errors import UserError
 from ..nn.network import Network
-from ..nn.placement import placed
-from ..nn.refold import with_batch_norm
 from ..tasks.classify import classification_report
 from ..training.begin import Arguments
 from ..training.choose import Changes
 from ..training.distillation import Teaching
-from ..training.loading import make_loader
-from ..training.loop import Normaliser
-from ..training.precision import choose_precision
-from ..training.recipe import Recipe
 from ..training.report import write_report
-from ..training.run import PRUNING, is_run, open_run, read_json
+from ..training.run import PRUNING, RECIPE, is_run, open_run, read_json
 from ..training.start import make_start
 from ..training.teacher import teacher_of_network
-from ..training.trainer import run_training
-from .calibrate import own_data, read_images
+from ..training.trainer import refuse_overwriting, run_training
+from .calibrate import own_data
 from .latency.profile import MeasuredLatency, measured_latency
 from .load import Loaded, TorchSession, load, without_branches
 from .plan import check_installed, plan_files
-from .prune_pace import Pace
+from .prune_cut import cut_
 from .prune_search import Search, same_arguments, search_at
-from .quantise_data import Keep, shuffled
 from .runtimes import FLOAT32, Runtime, runtime
-from .score import known_columns, score, spread
+from .score import known_columns, score
 
-SUFFIX = "_pruned"  # of the network's name
 METHODS = ("netadapt", "one-shot", "uniform")
-SELECTION_IMAGES = 256  # by which proposals are judged
-SEARCH_SHARE = 0.4  # of the minutes
-FIRST_LOOK = 0.15  # of that: scoring all proposals once
-_BATCH, _RATE = 32, 2e-4  # of the short trainings: Adam's first steps are as large as its rate for every weight
-_TAYLOR_BATCHES = 8
 
 
 def prune(
@@ -83,8 +64,8 @@ def prune(
 
     It is cut until `keep` (above 0, below 1) of the original's is left: of the milliseconds that its float32 file takes
     in the runtime `target` on `threads` threads here, or, without a target, of its multiply-adds. `method` and
-    `criterion` say how: see `compress.netadapt` and `compress.criteria`; channel counts are multiples of `multiple`. At
-    most two fifths of `minutes` go to the search, the rest to the training at the end, which the original teaches;
+    `criterion` say how: see `compress.netadapt` and `compress.criteria`; channel counts are multiples of `multiple`.
+    About two fifths of `minutes` go to the search, the rest to the training at the end, which the original teaches;
     `epochs` bounds that too. The search judges by selection images, the reported split is scored once, at the end.
     Started again with the same arguments it goes on. Raises UserError, one line, for what cannot be.
     """
@@ -108,6 +89,8 @@ def prune(
         kept: dict[str, Any] = read_json(folder / PRUNING)
         same_arguments(kept["arguments"], arguments, folder)
         return {name: value for name, value in kept.items() if name != "arguments"}
+    place = folder.with_name(f"{folder.name}.search")
+    _check_out(folder, place, reference)
     loaded = load(reference)
     if loaded.int8 is not None or loaded.kind not in ("run", "weights") or not loaded.spec.head.classes:
         raise UserError(f"{loaded.reference}: {loaded.recognised}; prune takes a run or published weights with classes")
@@ -117,12 +100,12 @@ def prune(
     dataset = own_data(loaded) if data is None else open_dataset(data, labels=labels)
     if known_columns(dataset, loaded) is None:
         raise UserError(f"{dataset.root}: has other classes than {loaded.reference}; train it on them first")
-    search = search_at(folder.with_name(f"{folder.name}.search"), arguments, restart=restart)
+    search = search_at(place, arguments, restart=restart)
     torch.manual_seed(seed)
     with _budget(chosen, loaded.network, threads, multiple) as budget:
         limit = keep * budget.measure(loaded.spec)
         if not search.finished:
-            _search(search, loaded, dataset, budget, limit, arguments, begun)
+            cut_(search, loaded, dataset, budget, limit, arguments, begun)
         left = None if minutes is None else max(minutes - search.seconds / 60, 0.1)
         trained = _train(search, loaded, dataset, folder, left, arguments, restart=restart)
         result = _result(folder, loaded, dataset, search, budget, limit, trained, arguments)
@@ -174,102 +157,17 @@ def _check(arguments: dict[str, Any]) -> Runtime | None:
     return chosen
 
 
-def _search(
-    search: Search,
-    loaded: Loaded,
-    dataset: Dataset,
-    budget: Budget,
-    limit: float,
-    arguments: dict[str, Any],
-    begun: float,
-) -> None:
-    """Finds the network, keeps every step on disk. `begun`: when the command did, by `time.perf_counter`."""
-    before = search.seconds
-    parts = roles(dataset)
-    columns = known_columns(dataset, loaded)
-    assert columns is not None
-    picked = shuffled(spread(parts.selection or parts.train, SELECTION_IMAGES))
-    judged = score(dataset, picked, [Keep()], loaded.preprocessing, columns, "read")
-    device = torch.device("cpu")
-    normalise = Normaliser(loaded.preprocessing, device)
-    recipe = Recipe(name="prune", batch_size=_BATCH, augmentation=Augmentation(rotate=10.0, colour=0.3))
-    loader = make_loader(loaded.spec, dataset, parts, recipe, arguments["seed"], fingerprint(dataset))
-    precision = choose_precision("auto", device)
-    teacher = placed(loaded.network, device).eval()
-    finetuner = Finetuner(loader, normalise, teacher, lr=_RATE, bfloat16=precision.bfloat16)
-    settings = Settings(criterion=arguments["criterion"], multiple=arguments["multiple"])
-
-    def judge_(network: Network) -> tuple[float, float]:
-        return judge(network, judged.logits[0], judged.labels, normalise)
-
-    def prepare(network: Network) -> None:
-        if settings.criterion == "taylor":
-            losses = (lambda network: finetuner.loss(network, finetuner.next_batch()) for _ in range(_TAYLOR_BATCHES))
-            sum_gradients_(network, losses)
-
-    try:
-        network = _beginning(search, loaded, dataset, normalise)
-        if arguments["method"] != "netadapt":
-            cut = prune_at_once if arguments["method"] == "one-shot" else prune_uniformly
-            network = cut(network, budget, limit, settings, prepare=prepare)
-        else:
-            share = None if arguments["minutes"] is None else SEARCH_SHARE * 60 * arguments["minutes"]
-            if share is not None:
-                few = _few_enough(judge_, network, len(judged.labels), FIRST_LOOK * share)
-                judged = replace(judged, logits=(judged.logits[0][:few],), labels=judged.labels[:few])
-            pace = Pace(finetuner, limit, None if share is None else begun + share - before)
-            whole = budget.measure(loaded.spec)
-
-            def on_step(network: Network, step: Step) -> None:
-                search.add(step)
-                search.seconds = before + time.perf_counter() - begun
-                search.save(network, loaded)
-                words = ", ".join(f"{name} {channels or 'gone'}" for name, channels in step.cuts)
-                say(
-                    f"step {len(search.steps)}: {words}: {step.measured / whole:.0%} of the original, "
-                    f"selection top-1 {step.top1:.1%}"
-                )
-
-            network = netadapt(
-                network,
-                budget,
-                limit,
-                lambda each: pace.train_(placed(each, device)),
-                judge_,
-                settings,
-                prepare=prepare,
-                on_step=on_step,
-                first=loaded.spec,
-                done=len(search.steps),
-                prices={row[0]: row[2] for step in search.steps for row in step["proposals"]},
-                pace=pace,
-            )
-    finally:
-        finetuner.close()
-    search.seconds, search.finished = before + time.perf_counter() - begun, True
-    network.spec = replace(network.spec, name=f"{loaded.spec.name.removesuffix(SUFFIX)}{SUFFIX}")
-    search.save(network, loaded)
-
-
-def _few_enough(judge_: Callable[[Network], object], network: Network, images: int, seconds: float) -> int:
-    """Of so many selection images, how many one look at each proposal may take within that time; at least 64."""
-    began = time.perf_counter()
-    judge_(network)
-    look = (time.perf_counter() - began) * len(groups(network.spec))
-    return min(images, max(64, int(images * seconds / look)))
-
-
-def _beginning(search: Search, loaded: Loaded, dataset: Dataset, normalise: Normaliser) -> Network:
-    """The network that the search goes on from, with BatchNorm where it was folded in."""
-    if search.steps:
-        say(f"going on after step {len(search.steps)} of the search")
-        return placed(search.network(), torch.device("cpu"))
-    network = loaded.network
-    if network.spec.norm.kind == "none":
-        images = read_images(dataset, shuffled(spread(roles(dataset).train, 128)), loaded)
-        batches = (normalise(torch.from_numpy(images[start : start + 32])) for start in range(0, len(images), 32))
-        network = with_batch_norm(network, batches)
-    return placed(network, torch.device("cpu"))
+def _check_out(folder: Path, place: Path, reference: str | os.PathLike[str]) -> None:
+    """Raises UserError, before any work, for a folder that is not this command's to write; `place` is its search's."""
+    refuse_overwriting(folder, os.fspath(reference), "the network")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; --out names a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not is_run(folder):
+        raise UserError(f"{folder}: is not empty and not a run; choose another --out")
+    if read_json(folder / RECIPE).get("arguments", {}).get("weights") != str(place):
+        raise UserError(f"{folder}: is a run that prune did not make; choose another --out")
 
 
 def _train(
