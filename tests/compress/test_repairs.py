@@ -14,6 +14,7 @@ from torch import Tensor
 from mobilenets.compress.bias import channel_mean, correct_bias_, restore_statistics_
 from mobilenets.compress.equalise import Pair, equalise_, pairs
 from mobilenets.compress.lockstep import Visit, walk
+from mobilenets.compress.pairs import LIMIT
 from mobilenets.compress.rounding import adapt_rounding_
 from mobilenets.compress.sensitivity import sqnr_db
 from mobilenets.compress.simulation import Simulation
@@ -170,8 +171,8 @@ def test_equalising_makes_channels_more_equal_and_changes_no_exact_logit(name: s
     exact, _ = walk(simulation, IMAGES, lambda at: None)  # `exact` is equalised too
     assert np.abs(exact.numpy() - logits).max() <= 1e-4 * largest
     assert np.mean(after) < 0.8 * np.mean(before)
-    for layer in simulation.layers.values():  # scales follow the new weights
-        assert simulation.integers(layer).int().abs().max() == 127
+    for layer in simulation.layers.values():  # scales follow the new weights, to what overflows on no CPU
+        assert simulation.integers(layer).int().abs().max() >= LIMIT // 2
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

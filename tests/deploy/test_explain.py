@@ -21,12 +21,12 @@ from mobilenets.deploy.heat.gradcam import gradcam
 from mobilenets.deploy.load import load
 from mobilenets.errors import UserError
 
-RED, BLUE = 0, 1
+BLUE = 1
 
 
 @pytest.fixture(scope="module")
 def spotted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Run of V1 at 64 pixels that tells red squares from blue ones."""
+    """A Run of V1 at 64 pixels that tells red squares, blue ones and none apart."""
     from mobilenets.api import train
 
     root = write_spotted(tmp_path_factory.mktemp("spotted") / "data")
@@ -36,9 +36,10 @@ def spotted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model="mobilenet_v1_shallow",
         width=0.25,
         resolution=64,
-        epochs=6,
+        epochs=8,
         batch_size=16,
         lr=0.004,
+        set=["augmentation.scale=0.9,1", "augmentation.grey=0"],  # the square stays in the picture, and its colour
         out=out,
         threads=1,
     )
@@ -77,19 +78,10 @@ def near(where: np.ndarray, pixels: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "label"),
-    [
-        ("gradcam", BLUE),  # red is what is not blue to this network: its gradients have no place to point at
-        ("occlusion", RED),
-        ("occlusion", BLUE),
-        ("rise", RED),
-        ("rise", BLUE),
-        ("occlusion in onnxruntime", BLUE),
-    ],
-)
-def test_the_map_finds_what_decides(spotted_run: Path, spotted_bundle: Path, method: str, label: int) -> None:
-    asked, where = asking(spotted_bundle if "onnx" in method else spotted_run, label, 20_000 + label)
+@pytest.mark.parametrize("method", ["gradcam", "occlusion", "rise", "occlusion in onnxruntime"])
+def test_the_map_finds_what_decides(spotted_run: Path, spotted_bundle: Path, method: str) -> None:
+    """Of blue: to some networks red is what is neither blue nor plain, and then no place shows it."""
+    asked, where = asking(spotted_bundle if "onnx" in method else spotted_run, BLUE, 20_001)
     if method == "gradcam":
         heat = gradcam(load(spotted_run).network, asked.image, asked.label)
     elif method == "rise":

@@ -143,9 +143,7 @@ def test_its_export_is_int8_and_computes_what_was_measured(int8: Path, colours: 
     images = np.random.default_rng(3).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
     expected = load(int8).logits(images)
     found = runtime("onnx").open(tmp_path / "bundle" / said["files"][1]["path"], 1).run(images)
-    assert (
-        np.abs(found - expected).max() <= 0.1 * np.abs(expected).max()
-    )  # its weights may be coarser, torch rounds the logits too
+    assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()  # torch rounds the logits too
     assert verify(tmp_path / "bundle", colours)["ok"] is True
 
 
@@ -278,12 +276,14 @@ def test_qat_epochs_alone_are_one_line(run: Path, tmp_path: Path) -> None:
 
 
 def test_qat_needs_images_that_only_train(run: Path, colours: Path, tmp_path: Path) -> None:
-    for folder in (colours / "train").iterdir():
-        (tmp_path / "few" / folder.name).mkdir(parents=True)
-        for picture in sorted(folder.iterdir())[:4]:
-            shutil.copy(picture, tmp_path / "few" / folder.name)
-    if roles(open_dataset(tmp_path / "few")).report:
-        pytest.skip("enough images to hold some out")
+    """Twelve classes of three pictures: none can be held out."""
+    pictures = sorted((colours / "train").rglob("*.png"))
+    for number in range(12):
+        folder = tmp_path / "few" / f"class{number:02d}"
+        folder.mkdir(parents=True)
+        for picture in pictures[3 * number : 3 * number + 3]:
+            shutil.copy(picture, folder)
+    assert not roles(open_dataset(tmp_path / "few")).report
     with pytest.raises(UserError, match="qat needs some that only train"):
         quantize(run, tmp_path / "int8", tmp_path / "few", qat=True)
 
@@ -319,7 +319,7 @@ def test_swapped_activations(swishing: Path, tmp_path: Path) -> None:
     assert found["top1_float"] == evaluate(swishing, found["data"])["top1"]  # of the network as it was
     assert evaluate(tmp_path / "int8", found["data"])["top1"] == found["top1_int8"]
     assert any(row["layer"] == "head.hidden" for row in found["layers"])
-    assert export(tmp_path / "int8", tmp_path / "bundle", ["onnx"])["files"][0]["precision"] == "int8"
+    assert export(tmp_path / "int8", tmp_path / "bundle", ["onnx"], ["int8"])["files"][0]["precision"] == "int8"
 
 
 def test_what_cannot_be_swapped_is_one_line(run: Path, swishing: Path, tmp_path: Path) -> None:

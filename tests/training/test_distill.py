@@ -196,7 +196,7 @@ def test_watching_leaves_nothing_behind() -> None:
 @pytest.mark.slow
 def test_a_student_learns_to_answer_as_its_teacher(shapes: Path, tmp_path: Path) -> None:
     """A good teacher and no labels at all (soft 1): the student's selection score comes from the teacher alone."""
-    settings = {**SETTINGS, "epochs": 40}
+    settings = {**SETTINGS, "epochs": 40, "lr": 0.01}
     strong = train(shapes, out=tmp_path / "teacher", **settings)
     taught = train(shapes, out=tmp_path / "student", teacher=tmp_path / "teacher", distill="soft:1", **settings)
     assert strong["report"]["top1"] > 0.7

@@ -59,10 +59,10 @@ def test_the_run_holds_everything_and_learns(straight: Path, shapes: Path) -> No
 
 @pytest.mark.slow
 def test_it_learns_the_shapes(shapes: Path, tmp_path: Path) -> None:
-    result = train(shapes, out=tmp_path / "run", **{**SETTINGS, "epochs": 40})
-    assert result["report"]["top1"] > 0.7  # chance is a third; twelve images select the epoch
+    result = train(shapes, out=tmp_path / "run", **{**SETTINGS, "epochs": 40, "lr": 0.01})
+    assert result["report"]["top1"] > 0.8  # chance is a third; 0.96 at least in twelve runs
     low, high = result["report"]["top1_interval"]
-    assert low < result["report"]["top1"] < high
+    assert low < result["report"]["top1"] <= high
 
 
 def test_a_second_call_prints_the_finished_result(straight: Path, shapes: Path) -> None:

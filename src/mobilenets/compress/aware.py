@@ -22,6 +22,7 @@ from ..nn.kernels.conditions import wanted
 from ..nn.kernels.depthwise import Geometry, depthwise
 from ..nn.kernels.rounding import round_to_steps
 from .bias import channel_mean
+from .pairs import excess
 from .points import Point
 from .simulation import Layer, Simulation, batches
 from .stepping import Stepper
@@ -63,6 +64,12 @@ class AwareNetwork(nn.Module):
         weights = [layer.steps for layer in self.layers.values()]
         others = [parameter for name, parameter in self.named_parameters() if not name.endswith(".steps")]
         return [{"params": weights, "lr": lr}, {"params": others, "lr": lr / 50}]
+
+    @torch.no_grad()
+    def settle_(self) -> None:
+        """To be called after each step of the optimiser: weights that outgrew their grid get a wider one."""
+        for layer in self.layers.values():
+            layer.settle_()  # type: ignore[operator]
 
     @torch.no_grad()
     def write_back_(self) -> None:
@@ -151,6 +158,13 @@ class AwareLayer(nn.Module):
             bound = self.steps.clamp(-self.limit, self.limit)
             steps = bound + (bound.round() - bound).detach()
         return steps * self.scale.view(-1, *[1] * (steps.ndim - 1))
+
+    def settle_(self) -> None:
+        """Widens the grid of channels whose weights have become too large for it; the weights stay what they are."""
+        if self.limit is not None and not self.rigid:
+            over = excess(self.steps)
+            self.scale = self.scale * over
+            self.steps /= over.view(-1, *[1] * (self.steps.ndim - 1))
 
     def write_back_(self) -> None:
         """Gives the simulation the layer as it stands."""

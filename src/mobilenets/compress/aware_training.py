@@ -106,6 +106,7 @@ def _step(network: AwareNetwork, teacher: nn.Module, images: Tensor, optimiser: 
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
+    network.settle_()
 
 
 def _copied(simulation: Simulation) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchao.quantization.pt2e.observer import ObserverBase
 
+from .pairs import excess
 from .ranges import Range, Seen, min_max
 
 WATCH, ROUND, PASS = "watch", "round", "pass"
@@ -77,8 +78,9 @@ class PerChannelPoint(Point):
         )
 
     def cover_weight(self, weight: Tensor) -> None:
-        """Scales that take in the whole of each channel of `weight` (O, ...)."""
-        self.scale = (weight.detach().flatten(1).abs().amax(1) / self.quant_max).clamp_min(EPS)
+        """Scales that take in the whole of each channel of `weight` (O, ...), so that no CPU overflows; see `pairs`."""
+        scale = (weight.detach().flatten(1).abs().amax(1) / self.quant_max).clamp_min(EPS)
+        self.scale = scale * excess(weight / scale.view(-1, *[1] * (weight.ndim - 1)))
         self.zero_point = torch.zeros(len(weight), dtype=torch.int32)
 
 

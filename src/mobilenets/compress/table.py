@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..training.checkpoint import load_tensors, save_tensors
 from .simulation import Simulation
 
-FORMAT = 1
+FORMAT = 2  # 1 had weights that overflow on x86 without VNNI, see `pairs`
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def load_table(path: str | os.PathLike[str]) -> Table:
     """The table in that file. Raises UserError where it is missing, damaged or of a later format."""
     tensors, header = load_tensors(path)
     if header.get("format") != FORMAT or not isinstance(header.get("floats"), list):
-        raise UserError(f"{path}: a table of quantisation of format {header.get('format')}; known: {FORMAT}")
+        raise UserError(
+            f"{path}: a table of quantisation of format {header.get('format')}; known: {FORMAT}; quantize it again"
+        )
     return Table(tensors, tuple(header["floats"]))
 
 

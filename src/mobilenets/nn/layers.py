@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,17 @@ from .kernels.conditions import wanted
 from .kernels.layer import convolve, normalise
 
 Pad = tuple[int, int, int, int]
+
+
+class ConvSettings(TypedDict, total=False):
+    """What a convolution has beside channels and kernel; the defaults are `PaddedConv2d`'s."""
+
+    stride: int
+    dilation: int
+    groups: int
+    padding: Padding
+    pad: Pad | None
+
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -112,27 +124,13 @@ class ConvNormAct(nn.Module):
         c_out: int,
         kernel: int = 1,
         *,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
         act: Activation = "identity",
         norm: Norm | None = None,
-        padding: Padding = "symmetric",
-        pad: Pad | None = None,
+        **settings: Unpack[ConvSettings],
     ) -> None:
         super().__init__()
         normalised = norm is not None and norm.kind == "batch"
-        self.conv = PaddedConv2d(
-            c_in,
-            c_out,
-            kernel,
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-            bias=not normalised,
-            padding=padding,
-            pad=pad,
-        )
+        self.conv = PaddedConv2d(c_in, c_out, kernel, bias=not normalised, **settings)
         self.norm = batch_norm(c_out, norm) if norm is not None and normalised else nn.Identity()
         self.act = activation(act)
 

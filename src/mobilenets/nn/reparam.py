@@ -9,18 +9,19 @@ In evaluation mode every branch is linear, so that their sum is one convolution 
 from __future__ import annotations
 
 import copy
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..arch.check import check_count
-from ..arch.spec import Activation, Norm, Padding
+from ..arch.spec import Activation, Norm
 from ..errors import UserError
 from .fold import fixed, folded_norm
 from .kernels.conditions import wanted
 from .kernels.layer import normalise
-from .layers import ConvNormAct, Pad, activation, batch_norm
+from .layers import ConvNormAct, ConvSettings, activation, batch_norm
 
 
 class BranchedConvNormAct(nn.Module):
@@ -51,32 +52,18 @@ class BranchedConvNormAct(nn.Module):
         c_out: int,
         kernel: int = 1,
         *,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
         act: Activation = "identity",
         norm: Norm | None = None,
-        padding: Padding = "symmetric",
-        pad: Pad | None = None,
         branches: int = 1,
+        **settings: Unpack[ConvSettings],
     ) -> None:
         super().__init__()
         if norm is None or norm.kind == "none":
             raise UserError("a convolution with branches needs BatchNorm in each; allowed norm: batch")
         self.branches = nn.ModuleList(
-            ConvNormAct(
-                c_in,
-                c_out,
-                kernel,
-                stride=stride,
-                dilation=dilation,
-                groups=groups,
-                norm=norm,
-                padding=padding,
-                pad=pad,
-            )
-            for _ in range(check_count("branches", branches, 1))
+            ConvNormAct(c_in, c_out, kernel, norm=norm, **settings) for _ in range(check_count("branches", branches, 1))
         )
+        groups, stride = settings.get("groups", 1), settings.get("stride", 1)
         self.scale = ConvNormAct(c_in, c_out, 1, groups=groups, norm=norm) if kernel > 1 else None
         self.identity = batch_norm(c_out, norm) if c_in == c_out and stride == 1 else None
         self.act = activation(act)

@@ -31,7 +31,7 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     centre = rate + z * z / (2 * total)
     half = z * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    return (centre - half) / scale if correct else 0.0, (centre + half) / scale if correct < total else 1.0
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ def for_onnxruntime_(model: Any) -> None:
     graph = Graph(model.graph)
     graph.simplify()
     graph.hard_swish_as_products()
-    graph.bounded_pairs(any_two_of_a_kernel=True)
     graph.integer_biases()
     graph.unsigned_activations()
     graph.write()
@@ -31,7 +30,6 @@ def for_openvino_(model: Any) -> None:
     graph = Graph(model.graph)
     graph.simplify()
     graph.join_activations()
-    graph.bounded_pairs()
     graph.write()
 
 
@@ -246,40 +244,5 @@ class Graph:
             node.op_type == DEQUANTIZE and node.input[0] in self.constants and self.constants[node.input[0]].ndim >= 2
         )
 
-    def bounded_pairs(self, *, any_two_of_a_kernel: bool = False) -> None:
-        """Weights so small that two neighbours' products with uint8 fit into 16 bits; the scale grows by as much.
-
-        x86 without VNNI adds the products of two neighbouring input channels so, and would saturate: the answers would
-        depend on the CPU. Channel by channel, no more than needed; depthwise weights have no neighbours. With
-        `any_two_of_a_kernel` neighbours in a full convolution of more than one pixel are any two of its weights.
-        """
-        done: set[str] = set()
-        for node in self.nodes:
-            if not self._is_weight(node):
-                continue
-            weight, scale = node.input[0], node.input[1]
-            if weight not in done:
-                done.add(weight)
-                values = self.constants[weight].astype(np.float64)
-                factor = _excess(values, any_two=any_two_of_a_kernel)
-                self.constants[weight] = np.rint(values / factor).astype(np.int8)
-                self.constants[f"{weight}_scale"] = (self.constants[scale] * factor.reshape(-1)).astype(np.float32)
-            node.input[1] = f"{weight}_scale"
-        self._index()
-
     def _equal(self, one: str, other: str) -> bool:
         return one == other or bool(np.array_equal(self.constants[one], self.constants[other]))
-
-
-def _excess(values: np.ndarray, *, any_two: bool) -> np.ndarray:
-    """By how much the weights (O, I, ...) of each output channel are too large, at least 1: (O, 1, ...)."""
-    limit = (2**15 - 1) // 255 - 1  # one less, for the rounding of both
-    axes = tuple(range(1, values.ndim))
-    if any_two and values.ndim > 2 and values.shape[1] > 1 and values[0, 0].size > 1:
-        return np.maximum(2 * np.abs(values).max(axis=axes, keepdims=True) / limit, 1.0)
-    one, other = values[:, 0::2], values[:, 1::2]
-    pairs = one[:, : other.shape[1]]
-    up = np.maximum(pairs, 0) + np.maximum(other, 0)
-    down = np.maximum(-pairs, 0) + np.maximum(-other, 0)
-    largest = np.maximum(up, down).max(axis=axes, keepdims=True, initial=0)
-    return np.maximum(largest / limit, 1.0)
