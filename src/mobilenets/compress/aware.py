@@ -164,7 +164,7 @@ class AwareLayer(nn.Module):
         if self.limit is not None and not self.rigid:
             over = excess(self.steps)
             self.scale = self.scale * over
-            self.steps /= over.view(-1, *[1] * (self.steps.ndim - 1))
+            self.steps.div_(over.view(-1, *[1] * (self.steps.ndim - 1)))
 
     def write_back_(self) -> None:
         """Gives the simulation the layer as it stands."""
