@@ -55,6 +55,20 @@ def test_the_result_is_a_run_like_any_other(answer: dict[str, Any], tmp_path: Pa
     assert quantize(folder, tmp_path / "int8", max_drop=1.0)["images"] == answer["report"]["images"]
 
 
+def test_it_keeps_the_resolution_whatever_size_the_images_have(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left open, training from weights would choose one that suits the images."""
+
+    def stopped(asked: Any, *_: Any, **__: Any) -> None:
+        assert asked.resolution == open_run(run).spec.resolution
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prune_module, "run_training", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        prune(run, tmp_path / "pruned", **QUICK)
+
+
 def test_the_second_time_it_is_read(answer: dict[str, Any], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune_module, "load", lambda _: pytest.fail("made again"))
     assert prune(run, answer["run"], **QUICK) == json.loads(json.dumps(answer))

@@ -191,7 +191,7 @@ def _train(
         model=None,
         labels=arguments["labels"] or loaded.data_labels,
         minutes=None if minutes is None else round(minutes, 2),
-        resolution=None,
+        resolution=loaded.spec.resolution,
         width=None,
         total_stride=None,
         seed=arguments["seed"],
