@@ -29,14 +29,15 @@ print(json.dumps([np.asarray(each, np.float32).ravel().tolist() for each in foun
 """
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "weights8"])
 def test_the_programs_give_the_golden_outputs_exactly(run: Path, precision: str, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")  # which no extra installs
     bundle = tmp_path / "bundle"
-    export(run, bundle, ["onnx", "openvino", "litert", "ncnn"], [precision])
+    runtimes = ["onnx", "openvino", "litert"] + ["ncnn"] * (precision != "weights8")
+    export(run, bundle, runtimes, [precision])
     manifest = json.loads((bundle / "bundle.json").read_text())
     outputs = json.loads((bundle / manifest["golden"]["expected"]).read_text())["files"]
-    assert len(outputs) == 4
+    assert len(outputs) == len(runtimes)
     for path, expected in outputs.items():
         program = bundle / f"example_{path.partition('/')[0]}.py"
         pictures = [str(bundle / name) for name in manifest["golden"]["images"]]

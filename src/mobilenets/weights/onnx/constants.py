@@ -96,8 +96,11 @@ def _fold(node: Any, given: Sequence[Constant | None]) -> Constant | None:
     known = [each for each in given if each is not None]
     used = known if node.op_type in _ARITHMETIC else known[:1]  # the others' further inputs are shapes and axes
     stored = next((each.stored for each in used if each.stored), "")
-    if node.op_type == "Cast" and first.value.dtype == np.float16:
-        stored = "float16"
+    if node.op_type == "Cast" and first.value.dtype in (np.float16, np.int8, np.uint8):
+        stored = str(first.value.dtype)
+    if node.op_type == "Mul" and stored in ("int8", "uint8"):  # by a scale: a dequantisation in two steps
+        scale = next(each.value for each in known if not each.stored)
+        stored = f"{stored}, per {'channel' if scale.size > 1 else 'tensor'}"
     return Constant(value, tuple(dict.fromkeys(name for each in used for name in each.sources)), stored)
 
 
