@@ -28,7 +28,6 @@ from mobilenets.deploy.quantize import quantize
 from mobilenets.deploy.runtimes import Ran, litert, runtime
 from mobilenets.deploy.runtimes import onnx as onnx_files
 from mobilenets.deploy.runtimes import openvino as ir
-from mobilenets.deploy.runtimes import openvino_ran
 from mobilenets.deploy.runtimes.weight_only import integers, rounded
 from mobilenets.deploy.verify import verify
 from mobilenets.deploy.wrap import Shipped
@@ -216,11 +215,8 @@ def test_openvino_is_told_in_the_file_to_round_no_activations(tmp_path: Path) ->
     path, _ = ir.write(shipped, tmp_path, "weights8", {})
     compiled = openvino.Core().compile_model(path, "CPU")  # as an app opens it, without a setting
     assert int(compiled.get_property(ir.DYNAMIC)) == 0
-    model = openvino.Core().read_model(path)
-    told = ir.ran(path, 1)
-    assert told["precisions"].keys() == {"float32"}
-    undone = openvino.Core().compile_model(model, "CPU", {ir.DYNAMIC: "32"})  # what it would be without that
-    assert "int8" in openvino_ran.told(undone)["precisions"]
+    assert int(openvino.Core().get_property("CPU", ir.DYNAMIC)) > 0  # what it is without that
+    assert ir.ran(path, 1)["precisions"].keys() == {"float32"}
 
 
 @pytest.fixture(scope="module")
