@@ -61,7 +61,9 @@ def sizes(name: str) -> dict[tuple[str, str], int]:
 def shown(found: dict[tuple[str, str], int], place: str, precision: str) -> str:
     """A cell: MB, and the share of the float32 file."""
     share = found[place, precision] / found[place, FLOAT32]
-    return f"{found[place, precision] / 1e6:.2f}" + ("" if precision == FLOAT32 else f" ({share:.0%})")
+    return f"{found[place, precision] / 1e6:.2f}" + (
+        "" if precision == FLOAT32 else f" ({share:.0%})".replace("%", " %")
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def hold_integers_(model: Any) -> None:
     """Puts int8 weights, a Cast and a Mul by the scales in place of the float weights of the ONNX `model`.
 
     onnxruntime computes these two once, while it loads. A DequantizeLinear it keeps for its integer kernels and runs
-    for every image, which made V2, V3-Small and V4-Conv-S 2.6 times as slow as float32.
+    for every image, which more than doubled the time of V2, V3-Small and V4-Conv-S.
     """
     from onnx import TensorProto, helper
 
