@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ from mobilenets.data.dataset import open_dataset
 from mobilenets.data.decode import decode_image
 from mobilenets.data.matching import map_classes
 from mobilenets.data.preprocess import resize_and_crop
-from mobilenets.deploy.load import load
+from mobilenets.deploy.load import load, run_torch
+from mobilenets.deploy.runtimes import in_batches
 from mobilenets.deploy.runtimes.onnx import ONNX, OnnxSession
+from mobilenets.deploy.runtimes.weight_only import rounded
 from mobilenets.deploy.wrap import Shipped
 from mobilenets.tasks.classify import wilson
 
@@ -51,6 +54,7 @@ NETWORKS = {
     "v1_025_keras": "weights/keras/mobilenet_v1_0.25_224_imagenet/mobilenet_v1_0.25_224.h5",
     "v1_025_tflite": "weights/tflite/mobilenet_v1_0.25_224_float/mobilenet_v1_0.25_224_1_default_1.tflite",
 }
+WEIGHTS_ALONE = "weights alone, per channel"  # what `export --precision weights8` ships, activations in float32
 FEW = 64  # images that repairs look at
 FIELDS = ("network", "scheme", "right", "images", "top1", "low", "high", "agreement", "sqnr_db", "seconds", "date")
 
@@ -88,6 +92,10 @@ def measure(name: str, *, peers: bool) -> None:
     shipped = Shipped(loaded.network)
     exact = Simulation(shipped, pictures.calibration).logits(pictures.scored, [])
     keep(name, "float32", exact, exact, pictures, 0.0)
+    began = time.perf_counter()
+    alone = rounded(shipped)
+    seconds = time.perf_counter() - began
+    keep(name, WEIGHTS_ALONE, in_batches(partial(run_torch, alone), pictures.scored, 50), exact, pictures, seconds)
     for scheme, build in schemes(shipped, pictures).items():
         began = time.perf_counter()
         simulation = build()

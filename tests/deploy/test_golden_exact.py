@@ -1,4 +1,4 @@
-"""The programs in a bundle give the golden outputs, to the last bit, in an interpreter that has no torch."""
+"""The programs in a bundle give the golden outputs, to the last bit but for one, where torch is not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mobilenets.deploy.export import export
@@ -29,17 +30,24 @@ print(json.dumps([np.asarray(each, np.float32).ravel().tolist() for each in foun
 """
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "weights8"])
 def test_the_programs_give_the_golden_outputs_exactly(run: Path, precision: str, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")  # which no extra installs
     bundle = tmp_path / "bundle"
-    export(run, bundle, ["onnx", "openvino", "litert", "ncnn"], [precision])
+    runtimes = ["onnx", "openvino", "litert"] + ["ncnn"] * (precision != "weights8")
+    export(run, bundle, runtimes, [precision])
     manifest = json.loads((bundle / "bundle.json").read_text())
     outputs = json.loads((bundle / manifest["golden"]["expected"]).read_text())["files"]
-    assert len(outputs) == 4
+    assert len(outputs) == len(runtimes)
     for path, expected in outputs.items():
         program = bundle / f"example_{path.partition('/')[0]}.py"
         pictures = [str(bundle / name) for name in manifest["golden"]["images"]]
         command = [sys.executable, "-c", ALONE, str(program), *pictures]
         ended = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert json.loads(ended.stdout) == expected, program.name
+        found = json.loads(ended.stdout)
+        if path.startswith(
+            "openvino/weights8/"
+        ):  # whose last layer adds up in another order for three pictures at once
+            np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+        else:
+            assert found == expected, program.name

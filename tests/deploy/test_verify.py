@@ -193,6 +193,7 @@ def test_lost_accuracy_alone_fails(bundle: Path, colours: Path) -> None:
         ("float32", 0.995, 1e-3, None),
         ("float16", 0.99, 2e-2, None),
         ("bfloat16", 0.99, 2e-2, None),
+        ("weights8", 0.97, None, 0.01),
         ("int8", 0.95, None, 0.01),
     ],
 )

@@ -58,13 +58,13 @@ class Isolated(Handler):
 
 @pytest.fixture(scope="module")
 def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Bundle with the page in both precisions."""
+    """A Bundle with the page in all precisions."""
     from mobilenets.deploy.export import export
 
     if fetched() is None:
         pytest.skip("onnxruntime-web cannot be had here: neither the cache nor a registry gives it")
     folder = tmp_path_factory.mktemp("page") / "bundle"
-    export(run, folder, to=("web",), precisions=("float32", "int8"))
+    export(run, folder, to=("web",), precisions=("float32", "weights8", "int8"))
     return folder
 
 
@@ -158,7 +158,7 @@ def drop(page: Any, path: Path) -> None:
     page.dispatch_event("#stage", "drop", {"dataTransfer": transfer})
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "weights8", "int8"])
 def test_golden_images_are_classified_as_python_does(precision: str, visit: Any, bundle: Path) -> None:
     page = visit()
     page.check(f"input[value={precision}]", force=True)
@@ -173,7 +173,7 @@ def test_golden_images_are_classified_as_python_does(precision: str, visit: Any,
         pixels = decode_image(image.read_bytes())
         (logits,) = session.run(pixels[None])
         found = logits_in_page(page, precision, pixels)
-        tolerance = 1e-4 if precision == "float32" else 0.02
+        tolerance = 0.02 if precision == "int8" else 1e-4
         np.testing.assert_allclose(found, logits, atol=tolerance * np.abs(logits).max())
 
 
@@ -205,8 +205,8 @@ def test_the_precision_is_switched_with_the_keyboard_alone(visit: Any, bundle: P
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.value") == "float32"
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("document.activeElement.value") == "int8"
-    assert page.is_checked("input[value=int8]")
+    assert page.evaluate("document.activeElement.value") == "weights8"
+    assert page.is_checked("input[value=weights8]")
 
 
 def test_everything_has_a_name(visit: Any, bundle: Path) -> None:
@@ -274,6 +274,9 @@ def test_webgpu_takes_the_float_network(chromium: Any, site: str, bundle: Path) 
     assert page.inner_text("#device") == "WebGPU"
     page.set_input_files("#file", bundle / "golden/0.png")
     expect_answers(page, python_answers(bundle, "float32", bundle / "golden/0.png"))
+    page.check("input[value=weights8]", force=True)
+    expect_answers(page, python_answers(bundle, "weights8", bundle / "golden/0.png"))
+    assert page.inner_text("#device") == "WebGPU"
     page.check("input[value=int8]", force=True)
     api.expect(page.locator("#device")).to_have_text("WASM, 1 thread")
     browser.close()

@@ -31,8 +31,8 @@ def export(
         out: folder of the Bundle; a Bundle that is there is replaced as a whole, any other folder is left alone
         to: runtimes, separated by commas: onnx, openvino, litert, executorch, coreml, ncnn, torch, web; or auto, the
             fastest of all that are installed and run here
-        precision: float32, float16, bfloat16, int8, or several separated by commas, for each runtime that has it;
-            left out, each runtime's first, float32 where it has that
+        precision: float32, float16, bfloat16, weights8 (int8 weights alone, computed in float32), int8, or several
+            separated by commas, for each runtime that has it; left out, each runtime's first, float32 where it has that
         int8: int8 beside that
         data: images to calibrate int8 with; left out, those that the Run was trained on, where they are still there
         labels: which label column of the data to spread them over where it has several

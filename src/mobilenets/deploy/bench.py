@@ -18,7 +18,7 @@ from .bundle import Bundle, ModelFile, is_bundle, open_bundle
 from .contestant import Contestant, started, worker_command, worker_environment
 from .energy import Meter, meter
 from .machine import best_cores, clock_mhz, cores, machine, throttled
-from .runtimes import FLOAT32, INT8, Ran, runtime
+from .runtimes import COMPUTED_IN, FLOAT32, INT8, Ran, runtime
 from .sustained import PIECES
 from .sustained import sustained as sustained_row
 
@@ -251,10 +251,11 @@ def row_of(entry: Entry) -> dict[str, Any]:
 
 
 def promised(ran: Ran, precision: str) -> list[str]:
-    """A note where none of the products computes in the type that the file is named after."""
-    if not ran["precisions"] or precision in ran["precisions"]:
+    """A note where none of the products computes in the type that the file's name promises."""
+    wanted = COMPUTED_IN.get(precision, precision)
+    if not ran["precisions"] or wanted in ran["precisions"]:
         return []
-    return [f"nothing is computed in {precision}, but in {' and '.join(ran['precisions'])}"]
+    return [f"nothing is computed in {wanted}, but in {' and '.join(ran['precisions'])}"]
 
 
 def ranked(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arch.cost import cost
 from ..arch.spec import Spec
+from .runtimes import WEIGHTS8
 
 
 def model_card(manifest: dict[str, Any], measured: dict[str, Any]) -> str:
@@ -62,7 +63,9 @@ def _files(manifest: dict[str, Any], golden: list[dict[str, Any]]) -> str:
         ]
         for row in manifest["models"]
     ]
-    return "## Files\n\n" + _table(["runtime", "precision", "file", "size", "error on golden logits"], rows)
+    table = _table(["runtime", "precision", "file", "size", "error on golden logits"], rows)
+    alone = any(row["precision"] == WEIGHTS8 for row in manifest["models"])
+    return "## Files\n\n" + table + ("\nweights8: int8 weights alone; it computes in float32.\n" if alone else "")
 
 
 def _verified(found: dict[str, Any] | None) -> str:

@@ -28,9 +28,12 @@ from .load import Loaded, TorchSession, load, run_torch, without_branches
 from .manifest import decision, input_contract, output_contract, preprocessing_contract, properties
 from .place import check_target, new_folder
 from .plan import check_installed, plan_files
-from .runtimes import AUTO, INT8, Runtime, one_line, runtime, versions
+from .runtimes import AUTO, INT8, WEIGHTS8, Runtime, one_line, runtime, versions
+from .runtimes.weight_only import rounded
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..compress.quantised import Quantised
     from .wrap import Shipped
 
@@ -145,6 +148,11 @@ class Source:
         images = calibration_images(self.loaded, self.data, self.labels, self.calibration_images)
         return quantise(self.shipped, images)
 
+    @cached_property
+    def rounded(self) -> nn.Module:
+        """The float network as it ships with the weights that a weights8 file holds."""
+        return rounded(self.shipped)
+
     def module(self, runtime: Runtime, precision: str) -> Any:
         """What that file is made from."""
         return self.quantised if precision in runtime.calibrated else self.shipped
@@ -239,6 +247,8 @@ def _write_model(
     if each.elsewhere() is None:
         found = each.open(main, 1).run(images)
         slack = 0.0
+        if precision == WEIGHTS8:
+            expected = run_torch(source.rounded, images)
         if precision in each.calibrated:
             quantised = run_torch(module, images)
             slack = float(np.abs(quantised - expected).max())  # a network that blows rounding up does so in every file

@@ -14,7 +14,7 @@ class Gate:
 
     `agreement`: the least share of images with the network's own answer. `max_relative_error`: the largest error of a
     logit, over the largest logit that the network gives. `max_drop`: the most top-1 accuracy that may be lost, 0 to 1.
-    `stored`: the least share of a file's weights that it holds in the type of its name, where its format tells.
+    `stored`: the least share of a file's weights that it holds in the type that its name means, where its format tells.
     """
 
     agreement: float
@@ -27,13 +27,14 @@ GATES = {
     "float32": Gate(agreement=0.995, max_relative_error=1e-3),
     "float16": Gate(agreement=0.99, max_relative_error=2e-2),
     "bfloat16": Gate(agreement=0.99, max_relative_error=2e-2, stored=0.0),  # a way of computing, not of storing
+    "weights8": Gate(agreement=0.97, max_relative_error=None, max_drop=0.01),
     "int8": Gate(agreement=0.95, max_relative_error=None, max_drop=0.01),
 }
-GOLDEN = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "int8": 0.5}
+GOLDEN = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "weights8": 1e-3, "int8": 0.5}
 """Largest error on the golden images over the largest logit: beyond it is a wrong file, not rounding.
 
 Three images say nothing of what quantisation costs, so an int8 file is held to the quantised network as torch computes
-it: what remains is how a runtime rounds.
+it, and a weights8 file to the network with the weights that it holds: what remains is how a runtime rounds.
 """
 
 

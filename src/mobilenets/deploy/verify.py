@@ -16,7 +16,7 @@ from ..tasks.classify import wilson
 from .bundle import MANIFEST, Bundle, ModelFile, open_bundle
 from .gates import Gate, gate_of
 from .load import TorchSession, bundle_network, from_bundle
-from .runtimes import Session, one_line, runtime
+from .runtimes import STORED_IN, Session, one_line, runtime
 from .score import choose, known_columns, score, spread
 
 MIN_IMAGES = 100
@@ -198,12 +198,12 @@ def _class_drops(bundle: Bundle, expected: np.ndarray, logits: np.ndarray, truth
 
 
 def _share_stored(bundle: Bundle, model: ModelFile) -> float | None:
-    """The share of a file's weights that it holds in the type of its name; None where its format does not tell."""
+    """The share of a file's weights that it holds in the type its name means; None where its format does not tell."""
     stored = runtime(model.runtime).stored
     if stored is None:
         return None
     counts = stored(bundle.path / model.path)
-    return counts.get(model.precision, 0) / max(1, sum(counts.values()))
+    return counts.get(STORED_IN.get(model.precision, model.precision), 0) / max(1, sum(counts.values()))
 
 
 def _errors(expected: np.ndarray, logits: np.ndarray) -> dict[str, float]:

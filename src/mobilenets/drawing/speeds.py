@@ -14,7 +14,13 @@ MARGIN = 16.0
 TITLE_TEXT, TEXT, SMALL = 17.0, 10.5, 9.0
 _ROW, _BAR, _TOP, _BARS, _GAP, _NAME_ROOM = 26.0, 12.0, 64.0, 320.0, 8.0, 360.0
 _LONGEST = 1.6  # a line that reaches further than so many of the longest bar is cut off there, without its end
-_COLOURS = {"float32": "#4472b0", "float16": "#8a6bb8", "bfloat16": "#1f8f94", "int8": "#3f9a6b"}
+_COLOURS = {
+    "float32": "#4472b0",
+    "float16": "#8a6bb8",
+    "bfloat16": "#1f8f94",
+    "weights8": "#b8862b",
+    "int8": "#3f9a6b",
+}
 
 
 @dataclass(frozen=True)

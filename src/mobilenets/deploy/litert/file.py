@@ -18,7 +18,7 @@ from .metadata import NAME, append_labels, metadata
 
 _ALIGNMENT = 16  # of a constant's bytes, as the schema demands and its Python classes do not do
 _KEPT = b"min_runtime_version"
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # the second input is the weight
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # the second input is the weight
 
 
 def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
@@ -53,8 +53,8 @@ def halve_(model: Any) -> None:
     unpacked: dict[int, int] = {}
     operators = []
     for kind, operator in zip(kinds, graph.operators):
-        weight = int(operator.inputs[1]) if kind in _WEIGHTED else -1
-        if weight >= 0 and graph.tensors[weight].type == records.TensorType.FLOAT32 and _data(model, weight).size:
+        weight = int(operator.inputs[1]) if kind in WEIGHTED else -1
+        if weight >= 0 and graph.tensors[weight].type == records.TensorType.FLOAT32 and bytes_of(model, weight).size:
             if weight not in unpacked:
                 unpacked[weight] = _halved_(model, weight)
                 operators.append(records.OperatorT(opcodeIndex=opcode, inputs=[weight], outputs=[unpacked[weight]]))
@@ -110,7 +110,7 @@ def stored(path: Path) -> dict[str, int]:
     for index, tensor in enumerate(model.subgraphs[0].tensors):
         name = names[tensor.type]
         scaled = tensor.quantization is not None and tensor.quantization.scale is not None
-        size = _data(model, index).size
+        size = bytes_of(model, index).size
         if size and (scaled or name.startswith("float")):
             counts[name] += size // np.dtype(name).itemsize
     return dict(counts)
@@ -162,14 +162,14 @@ def _halved_(model: Any, index: int) -> int:
     records, graph = schema(), model.subgraphs[0]
     tensor = graph.tensors[index]
     whole = records.TensorT(shape=tensor.shape, type=records.TensorType.FLOAT32, buffer=0)
-    values = _data(model, index).view(np.float32).astype(np.float16)
+    values = bytes_of(model, index).view(np.float32).astype(np.float16)
     model.buffers.append(records.BufferT(data=values.view(np.uint8)))
     tensor.type, tensor.buffer = records.TensorType.FLOAT16, len(model.buffers) - 1
     graph.tensors.append(whole)
     return len(graph.tensors) - 1
 
 
-def _data(model: Any, index: int) -> np.ndarray:
+def bytes_of(model: Any, index: int) -> np.ndarray:
     """The bytes of a tensor, uint8; empty where it is no constant."""
     data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
     return np.zeros(0, np.uint8) if data is None else np.asarray(data, np.uint8)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         spec: Spec
 
 
-FLOAT32, FLOAT16, BFLOAT16, INT8 = "float32", "float16", "bfloat16", "int8"
+FLOAT32, FLOAT16, BFLOAT16, WEIGHTS8, INT8 = "float32", "float16", "bfloat16", "weights8", "int8"
+STORED_IN = {WEIGHTS8: INT8}  # the type of a file's weights where the precision is not called by it
+COMPUTED_IN = {WEIGHTS8: FLOAT32}  # and the type that it computes in
 
 
 class Session(Protocol):
@@ -62,7 +64,7 @@ class Runtime:
     `extra` installs what is needed (empty: this package has it), `packages` are the distributions whose versions a
     bundle records, `writes_with` the modules that writing a file imports, `runs_with` those that running one does.
     `precisions`, the first where nobody asks; of those in `calibrated` the file is made from the network that was
-    quantised with calibration images, of the others from the float one.
+    quantised with calibration images, of the others from the float one. weights8 rounds that one's weights alone.
     `stored(path)` counts the numbers that a file holds as weights by their type ({"int8": 3400000, "float32": 1000});
     None where the format does not tell.
     `ran(path, threads)` says what really runs; None where the runtime does not tell. `bench` asks last.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
-from . import FLOAT16, FLOAT32, INT8, Ran, Runtime, in_batches, one_line, require
+from . import FLOAT16, FLOAT32, INT8, WEIGHTS8, Ran, Runtime, in_batches, one_line, require
 from .litert_ran import told
 
 if TYPE_CHECKING:
@@ -27,12 +27,15 @@ def write(
     from ..litert.convert import converted
     from ..litert.file import halve_, tflite
     from ..litert.hard_swish import hard_swish_as_products_
+    from ..litert.weight_only import hold_integers_
 
     model = converted(module, quantised=precision == INT8)
     if precision == INT8:
         hard_swish_as_products_(model)
     if precision == FLOAT16:
         halve_(model)
+    if precision == WEIGHTS8:
+        hold_integers_(model)
     path = folder / FILE
     path.write_bytes(tflite(model, module.spec, properties))
     return path, {"batch": 1, "operators": len(model.subgraphs[0].operators)}
@@ -112,7 +115,7 @@ def _values(rows: list[tuple[str, str, int]]) -> str:
 LITERT = Runtime(
     name="litert",
     extra="litert",
-    precisions=(FLOAT32, FLOAT16, INT8),
+    precisions=(FLOAT32, FLOAT16, WEIGHTS8, INT8),
     packages=("litert-torch", "ai-edge-litert"),
     writes_with=("ai_edge_litert", "flatbuffers", "litert_torch"),
     runs_with=("ai_edge_litert.interpreter",),

@@ -15,9 +15,10 @@ import numpy as np
 
 from ... import __version__
 from ...errors import UserError
-from . import FLOAT16, FLOAT32, INT8, Runtime, one_line, require
+from . import FLOAT16, FLOAT32, INT8, WEIGHTS8, Runtime, one_line, require
 from .onnx_ran import ran
 from .qdq import for_onnxruntime_
+from .weight_only import hold_integers_
 
 if TYPE_CHECKING:
     from . import Shippable
@@ -36,6 +37,8 @@ def write(
     model = onnx_model(_half(module) if precision == FLOAT16 else module)
     if precision == INT8:
         for_onnxruntime_(model)
+    if precision == WEIGHTS8:
+        hold_integers_(model)
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
     onnx.checker.check_model(model, full_check=True)
     path = folder / FILE
@@ -62,13 +65,13 @@ def _half(module: Any) -> Any:
 
 
 def stored(path: Path) -> dict[str, int]:
-    """The numbers in the file's weights (tensors of two dimensions or more) by type."""
+    """The numbers in the file's weights (tensors with two dimensions or more above 1) by type."""
     (onnx,) = require("onnx", "onnx")
     kinds = onnx.TensorProto
     names = {kinds.FLOAT: FLOAT32, kinds.FLOAT16: FLOAT16, kinds.INT8: INT8, kinds.UINT8: INT8}
     counts: dict[str, int] = {}
     for tensor in onnx.load(path).graph.initializer:
-        if tensor.data_type in names and len(tensor.dims) >= 2:
+        if tensor.data_type in names and sum(side > 1 for side in tensor.dims) >= 2:
             name = names[tensor.data_type]
             counts[name] = counts.get(name, 0) + math.prod(tensor.dims)
     return counts
@@ -214,7 +217,7 @@ def _values(rows: list[tuple[str, str, int]]) -> str:
 ONNX = Runtime(
     name="onnx",
     extra="onnx",
-    precisions=(FLOAT32, FLOAT16, INT8),
+    precisions=(FLOAT32, FLOAT16, WEIGHTS8, INT8),
     packages=("onnx", "onnxscript", "onnxruntime"),
     writes_with=("onnx", "onnxscript"),
     runs_with=("onnxruntime",),

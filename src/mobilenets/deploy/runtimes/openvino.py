@@ -13,17 +13,19 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ...errors import UserError
-from . import BFLOAT16, FLOAT16, FLOAT32, INT8, Runtime, one_line, require
+from . import BFLOAT16, FLOAT16, FLOAT32, INT8, WEIGHTS8, Runtime, one_line, require
 from .onnx import onnx_model
 from .openvino_ran import ran
 from .qdq import for_openvino_
+from .weight_only import hold_integers_
 
 if TYPE_CHECKING:
     from . import Shippable
 
 FILE = "model.xml"
+DYNAMIC = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 SECTION = "mobilenets"  # of the file's rt_info: what the bundle's properties say
-_HINTS = {FLOAT32: "f32", FLOAT16: "f32", BFLOAT16: "bf16", INT8: "f32"}
+_HINTS = {FLOAT32: "f32", FLOAT16: "f32", BFLOAT16: "bf16", WEIGHTS8: "f32", INT8: "f32"}
 _TYPES = {"f32": FLOAT32, "f16": FLOAT16, "i8": INT8, "u8": INT8}
 
 
@@ -33,18 +35,23 @@ def write(
     """Writes `folder`/model.xml and model.bin, dynamic batch, the same bytes each time. Returns the .xml and its facts.
 
     float16 holds its weights so and computes in float32 where the CPU has nothing better; bfloat16 holds float32 and
-    computes in bfloat16.
+    computes in bfloat16. weights8 holds int8 weights, and says in the file itself that the activations of each image
+    are not to be rounded to int8 in front of the classifier, as OpenVINO does by default on CPUs with VNNI.
     """
     (openvino,) = require("openvino", "openvino")
     require("openvino", "onnx", "onnxscript")
     graph = onnx_model(module)
     if precision == INT8:
         for_openvino_(graph)
+    if precision == WEIGHTS8:
+        hold_integers_(graph)
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "model.onnx"
         source.write_bytes(graph.SerializeToString())
         model = openvino.convert_model(source)
     describe_(model, precision, properties)
+    if precision == WEIGHTS8:
+        model.set_rt_info("0", ["runtime_options", DYNAMIC])
     path = folder / FILE
     openvino.save_model(model, path, compress_to_fp16=precision == FLOAT16)
     _clean_(path, module.spec.name)
@@ -113,7 +120,9 @@ class OpenVinoSession:
         if found != wanted:
             raise UserError(f"{path}: takes and gives {found}; a bundle's file takes and gives {wanted}")
         if precision == BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise UserError(f"{path}: this CPU does not compute in bfloat16; allowed here: float32, float16, int8")
+            raise UserError(
+                f"{path}: this CPU does not compute in bfloat16; allowed here: float32, float16, weights8, int8"
+            )
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
@@ -150,7 +159,7 @@ def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
 OPENVINO = Runtime(
     name="openvino",
     extra="openvino",
-    precisions=(FLOAT32, FLOAT16, BFLOAT16, INT8),
+    precisions=(FLOAT32, FLOAT16, BFLOAT16, WEIGHTS8, INT8),
     packages=("openvino", "onnx", "onnxscript"),
     writes_with=("openvino", "onnx", "onnxscript"),
     runs_with=("openvino",),

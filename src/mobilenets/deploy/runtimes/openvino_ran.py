@@ -22,10 +22,14 @@ def ran(path: Path, threads: int) -> Ran:
 
 def told(compiled: Any) -> Ran:
     """What a compiled network says of itself."""
+    rounds = int(compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")) > 0  # activations, to int8, image by image
     rows = []
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = node.get_rt_info()
-        rows.append((_word(info, "layerType"), _word(info, "runtimePrecision")))
+        kind, precision = _word(info, "layerType"), _word(info, "runtimePrecision")
+        if kind in PRODUCTS and not rounds:
+            precision = _multiplied(node, precision)
+        rows.append((kind, precision))
     return of_operators(rows)
 
 
@@ -41,6 +45,12 @@ def of_operators(rows: list[tuple[str, str]]) -> Ran:
     if operators["FakeQuantize"]:
         notes.append(f"{operators['FakeQuantize']} FakeQuantize run by themselves, not fused into operators")
     return {"operators": dict(operators.most_common()), "precisions": dict(precisions.most_common()), "notes": notes}
+
+
+def _multiplied(node: Any, precision: str) -> str:
+    """The type that a product computes in: OpenVINO says int8 of one whose weights alone are stored so."""
+    taken = str(node.input(0).get_element_type().get_type_name())
+    return taken if NAMES.get(precision) == "int8" != NAMES.get(taken) else precision
 
 
 def _word(info: Any, key: str) -> str:

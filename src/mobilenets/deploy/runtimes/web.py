@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import FLOAT32, INT8
+from . import FLOAT32, INT8, WEIGHTS8
 from .onnx import ONNX
 
 _EXAMPLE = """\
@@ -69,7 +69,7 @@ def examples(manifest: Mapping[str, Any], path: str) -> dict[str, str]:
 WEB = replace(
     ONNX,
     name="web",
-    precisions=tuple(name for name in ONNX.precisions if name in (FLOAT32, INT8)),
+    precisions=tuple(name for name in ONNX.precisions if name in (FLOAT32, WEIGHTS8, INT8)),
     examples=examples,
     unmeasured="it runs in a browser, where its page shows the time of each frame",
     complete=complete,

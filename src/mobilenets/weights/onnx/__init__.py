@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..graph import Graph, Node, Normalisation, Source
-from .constants import Constant, read_constants
+from .constants import UNSCALED, Constant, read_constants
 from .files import Shape, channels_last, image_input, load_model, require_onnx, shapes
 from .operators import translate
 from .reference import open_reference
@@ -154,7 +154,11 @@ def _own_normalisation(graph: Graph) -> float | None:
 def _quantisation(model: Any, constants: dict[str, Constant], live: list[Node]) -> str:
     """How the weights are stored where that is not float32, the commonest kind first."""
     sources = {name for node in live if node.op in ("conv", "linear") for name in node.sources}
-    stored = [each.stored for each in constants.values() if each.stored and set(each.sources) <= sources]
+    stored = [
+        each.stored
+        for each in constants.values()
+        if each.stored and set(each.sources) <= sources and each.stored not in UNSCALED
+    ]
     kinds = sorted({kind for kind in stored if not kind.startswith("int32")}, key=stored.count, reverse=True)
     taken = [
         constants.get(name) for node in model.graph.node for name in node.input if node.op_type in ("Conv", "Gemm")

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import UserError
 
+UNSCALED = ("int8", "uint8")  # `Constant.stored` between the cast of integers and the product with their scale
 _MOST_VALUES = 2**28  # of one result: broadcasting could ask for more than any memory holds
 
 
@@ -96,8 +97,11 @@ def _fold(node: Any, given: Sequence[Constant | None]) -> Constant | None:
     known = [each for each in given if each is not None]
     used = known if node.op_type in _ARITHMETIC else known[:1]  # the others' further inputs are shapes and axes
     stored = next((each.stored for each in used if each.stored), "")
-    if node.op_type == "Cast" and first.value.dtype == np.float16:
-        stored = "float16"
+    if node.op_type == "Cast" and first.value.dtype in (np.float16, np.int8, np.uint8):
+        stored = str(first.value.dtype)
+    if node.op_type == "Mul" and stored in UNSCALED:  # by a scale: a dequantisation in two steps
+        scaled = any(each.value.size > 1 for each in known if not each.stored)
+        stored = f"{stored}, per {'channel' if scaled else 'tensor'}"
     return Constant(value, tuple(dict.fromkeys(name for each in used for name in each.sources)), stored)
 
 

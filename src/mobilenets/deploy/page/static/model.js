@@ -46,9 +46,9 @@ export function isUnknown(best, page) {
   return page.decision.threshold !== null && best.score < page.decision.threshold;
 }
 
-/** int8 runs on WASM; float32 on WebGPU where there is one that takes the network, else on WASM. */
+/** int8 runs on WASM; float32, and with it weights8, on WebGPU where there is one that takes the network, else on WASM. */
 async function start(page, precision, bytes) {
-  if (precision === "float32" && (await hasWebGpu())) {
+  if (precision !== "int8" && (await hasWebGpu())) {
     try {
       return await open(page, "webgpu", bytes);
     } catch (error) {

@@ -71,7 +71,7 @@ function place(element, box) {
 
 /** A switch between the precisions; `onChange(precision)` when another is chosen. */
 export function showPrecisions(models, chosen, onChange) {
-  const names = { float32: "Float 32", float16: "Float 16", int8: "Int 8" };
+  const names = { float32: "Float 32", float16: "Float 16", weights8: "Int 8 weights", int8: "Int 8" };
   find("precision").hidden = models.length < 2;
   for (const { precision, size_bytes } of models) {
     const input = Object.assign(document.createElement("input"), { type: "radio", name: "precision", value: precision });
