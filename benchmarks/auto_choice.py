@@ -17,7 +17,7 @@ from pathlib import Path
 from mobilenets.deploy.auto import SECONDS, THREADS
 from mobilenets.deploy.bench import bench
 from mobilenets.deploy.machine import machine
-from runtimes import NETWORKS, ROWS, rows_of
+from runtimes import NETWORKS, ROWS, kind_of, rows_of
 from turns import where_and_when
 
 CHOICES = Path(__file__).resolve().parent / "results" / "auto_choice.jsonl"
@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--size", type=int, default=224)
     arguments = parser.parse_args()
-    cpu = machine()["cpu"]
+    here = kind_of(machine())
     for network in arguments.networks.split(","):
         rows = [r for r in rows_of(ROWS) if r["network"] == network and r["threads"] == THREADS]
-        rows = [r for r in rows if r["size"] == arguments.size and r["machine"]["cpu"] == cpu]
+        rows = [r for r in rows if r["size"] == arguments.size and kind_of(r["machine"]) == here]
         if not rows:
             print(f"{network}: not measured on this machine by runtimes.py")
             continue

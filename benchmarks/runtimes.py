@@ -131,8 +131,13 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 def is_there(rows: Iterable[dict[str, Any]], network: str, threads: int, size: int) -> bool:
     """Whether a row of this network was measured on this machine."""
-    key = (network, threads, size, machine()["cpu"])
-    return any((row["network"], row["threads"], row["size"], row["machine"]["cpu"]) == key for row in rows)
+    key = (network, threads, size, kind_of(machine()))
+    return any((row["network"], row["threads"], row["size"], kind_of(row["machine"])) == key for row in rows)
+
+
+def kind_of(told: dict[str, Any]) -> tuple[str, ...]:
+    """The processor's name and its instructions: clouds call different ones by one name."""
+    return told["cpu"], *told.get("instructions", ())
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
@@ -142,8 +147,8 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
     shown, and of rows that say the same the last.
     """
     rows = list(rows)
-    cpu = rows[-1]["machine"]["cpu"] if rows else None
-    latest = {(row["network"], row["threads"]): row for row in rows if row["machine"]["cpu"] == cpu}
+    last = kind_of(rows[-1]["machine"]) if rows else None
+    latest = {(row["network"], row["threads"]): row for row in rows if kind_of(row["machine"]) == last}
     keys = sorted(latest, key=lambda key: (key[1], NETWORKS.index(key[0]) if key[0] in NETWORKS else len(NETWORKS)))
     arms = list(dict.fromkeys(arm for key in keys for arm in latest[key]["arms"]))
     heads = [f"{name.removeprefix('mobilenet_')}, {count}" for name, count in keys]

@@ -123,6 +123,29 @@ def test_processors_are_chosen_by_kind_and_core(tmp_path: Path, monkeypatch: pyt
     assert machine.throttled((0, 1)) is None
 
 
+@pytest.mark.parametrize(
+    ("told", "name", "found"),
+    [
+        (
+            "model name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f avx512_vnni sse\n",
+            "AMD EPYC",
+            ["avx2", "avx512f", "avx512_vnni"],
+        ),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp i8mm bf16\n", None, ["asimddp", "i8mm", "bf16"]),
+        (None, None, []),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(
+    told: str | None, name: str | None, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if told is not None:
+        (tmp_path / "cpuinfo").write_text(told)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert machine.instructions() == found
+    assert machine.cpu_name()
+    assert name in (None, machine.cpu_name())
+
+
 def _package(root: Path, name: str, energy_uj: int) -> Path:
     zone = root / f"intel-rapl:{len(list(root.iterdir()))}"
     zone.mkdir()

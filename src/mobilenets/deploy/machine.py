@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 CPUS = Path("/sys/devices/system/cpu")
+CPUINFO = Path("/proc/cpuinfo")
+TOLD = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
+"""Instructions that decide how fast each precision is, as Linux names them."""
 
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
     return {
         "cpu": cpu_name(),
+        "instructions": instructions(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -24,11 +28,13 @@ def machine() -> dict[str, Any]:
 
 def cpu_name() -> str:
     """The processor as the system names it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """Those of TOLD that the processor has; empty where the system does not tell. Processors of one name may differ."""
+    words = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return [name for name in TOLD if name in words]
 
 
 def cores() -> int:
@@ -72,6 +78,15 @@ def throttled(numbers: Iterable[int]) -> int | None:
     found = [_read(CPUS / f"cpu{number}" / "thermal_throttle" / "core_throttle_count") for number in numbers]
     counts = [int(value) for value in found if value]
     return sum(counts) if counts else None
+
+
+def _cpuinfo(key: str) -> str:
+    """What Linux says of the first processor; empty where it does not."""
+    with contextlib.suppress(OSError):
+        for line in CPUINFO.read_text().splitlines():
+            if line.startswith(key):
+                return line.split(":", 1)[1].strip()
+    return ""
 
 
 def _read(path: Path) -> str:
