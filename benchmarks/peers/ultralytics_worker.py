@@ -1,9 +1,10 @@
 """Trains V2 by Ultralytics on a folder of images and prints its images per second, epoch by epoch, as JSON.
 
-    python ultralytics_worker.py DATA SIZE BATCH EPOCHS FOLDER
+    python ultralytics_worker.py DATA SIZE BATCH EPOCHS FOLDER [THREADS]
 
 Its own trainer, loader and augmentation, as they come; the network is torchvision's MobileNetV2 without its classifier,
-under Ultralytics' own head, which has a 1x1 convolution more.
+under Ultralytics' own head, which has a 1x1 convolution more. It trains with one thread fewer than there are processors;
+THREADS sets that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import tvshim  # noqa: F401 - lets torchvision import beside a CPU build of torch
 from ultralytics import YOLO
+from ultralytics.utils import torch_utils
 
 NETWORK = """
 nc: 3
@@ -28,6 +30,8 @@ head:
 def main() -> None:
     """One training."""
     data, size, batch, epochs, folder = sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5])
+    if len(sys.argv) > 6:
+        torch_utils.NUM_THREADS = int(sys.argv[6])
     (folder / "v2.yaml").write_text(NETWORK)
     model = YOLO(str(folder / "v2.yaml"), task="classify")
     began, speeds = [0.0], []
