@@ -3,8 +3,8 @@
     python ultralytics_worker.py DATA SIZE BATCH EPOCHS FOLDER [THREADS]
 
 Its own trainer, loader and augmentation, as they come; the network is torchvision's MobileNetV2 without its classifier,
-under Ultralytics' own head, which has a 1x1 convolution more. It trains with one thread fewer than there are processors;
-THREADS sets that.
+under Ultralytics' own head, which has a 1x1 convolution more. It trains with one thread fewer than the machine has
+processors; THREADS sets that.
 """
 
 from __future__ import annotations
