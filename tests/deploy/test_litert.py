@@ -21,9 +21,10 @@ from tiny_tflite import CLASSES, SIZE, WEIGHT, tiny_logits, tiny_model
 
 from mobilenets.arch.registry import create_spec
 from mobilenets.arch.spec import Preprocessing, Spec
-from mobilenets.deploy.litert.file import halve_, tflite
+from mobilenets.deploy.litert.file import tflite
 from mobilenets.deploy.litert.kotlin import kotlin_class
 from mobilenets.deploy.litert.quiet import quiet
+from mobilenets.deploy.litert.weights import halve_
 from mobilenets.deploy.manifest import decision, preprocessing_contract, properties
 from mobilenets.deploy.runtimes.litert import LITERT, LitertSession, examples, stored
 from mobilenets.deploy.wrap import Shipped

@@ -22,7 +22,7 @@ from mobilenets.deploy import gates
 from mobilenets.deploy.bench import promised
 from mobilenets.deploy.export import export
 from mobilenets.deploy.litert import file as tflite_file
-from mobilenets.deploy.litert.weight_only import hold_integers_
+from mobilenets.deploy.litert.weights import hold_integers_
 from mobilenets.deploy.load import load, run_torch
 from mobilenets.deploy.quantize import quantize
 from mobilenets.deploy.runtimes import Ran, litert, runtime

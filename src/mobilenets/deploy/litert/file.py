@@ -18,7 +18,6 @@ from .metadata import NAME, append_labels, metadata
 
 _ALIGNMENT = 16  # of a constant's bytes, as the schema demands and its Python classes do not do
 _KEPT = b"min_runtime_version"
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # the second input is the weight
 
 
 def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
@@ -39,28 +38,6 @@ def tflite(model: Any, spec: Spec, properties: Mapping[str, str]) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return append_labels(bytes(builder.Output()), properties)
-
-
-def halve_(model: Any) -> None:
-    """Stores the weights as float16, each with an operator DEQUANTIZE in front of its users, which runs once.
-
-    XNNPACK unpacks them when the file is loaded and computes in float32; a GPU takes them as they are. Biases, a
-    hundredth of the numbers, stay float32.
-    """
-    records, graph = schema(), model.subgraphs[0]
-    kinds = operator_kinds(model)
-    opcode = new_operator_code(model, schema().BuiltinOperator.DEQUANTIZE, version=3)  # the first that takes float16
-    unpacked: dict[int, int] = {}
-    operators = []
-    for kind, operator in zip(kinds, graph.operators):
-        weight = int(operator.inputs[1]) if kind in WEIGHTED else -1
-        if weight >= 0 and graph.tensors[weight].type == records.TensorType.FLOAT32 and bytes_of(model, weight).size:
-            if weight not in unpacked:
-                unpacked[weight] = _halved_(model, weight)
-                operators.append(records.OperatorT(opcodeIndex=opcode, inputs=[weight], outputs=[unpacked[weight]]))
-            operator.inputs = [operator.inputs[0], unpacked[weight], *operator.inputs[2:]]
-        operators.append(operator)
-    graph.operators = operators
 
 
 def float_output_(model: Any) -> None:
@@ -154,18 +131,6 @@ def new_constant(model: Any, values: np.ndarray, scale: float) -> int:
     tensor.quantization = records.QuantizationParametersT()
     tensor.quantization.scale, tensor.quantization.zeroPoint = np.array([scale], np.float32), np.array([0], np.int64)
     graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _halved_(model: Any, index: int) -> int:
-    """Stores a tensor's values as float16; returns the index of a new tensor, float32, that takes its place."""
-    records, graph = schema(), model.subgraphs[0]
-    tensor = graph.tensors[index]
-    whole = records.TensorT(shape=tensor.shape, type=records.TensorType.FLOAT32, buffer=0)
-    values = bytes_of(model, index).view(np.float32).astype(np.float16)
-    model.buffers.append(records.BufferT(data=values.view(np.uint8)))
-    tensor.type, tensor.buffer = records.TensorType.FLOAT16, len(model.buffers) - 1
-    graph.tensors.append(whole)
     return len(graph.tensors) - 1
 
 

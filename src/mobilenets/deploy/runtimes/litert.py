@@ -25,9 +25,9 @@ def write(
     """Writes `folder`/model.tflite: one image at a time, the same bytes each time. Returns its path and its facts."""
     require("litert", "ai_edge_litert", "flatbuffers")
     from ..litert.convert import converted
-    from ..litert.file import halve_, tflite
+    from ..litert.file import tflite
     from ..litert.hard_swish import hard_swish_as_products_
-    from ..litert.weight_only import hold_integers_
+    from ..litert.weights import halve_, hold_integers_
 
     model = converted(module, quantised=precision == INT8)
     if precision == INT8:
